@@ -1,0 +1,108 @@
+"""Build the documentation site: nbs/ -> _proc/ -> _docs/.
+
+    python nbs/site/build.py                 build what changed
+    python nbs/site/build.py --out DIR       put the site elsewhere
+    python nbs/site/build.py --fresh         forget everything that was kept from earlier builds
+
+1. nbdev's processors fill `_proc/`.
+2. The notebooks are executed, each in a fresh kernel; a cell that fails ends the build and is named.
+3. Sphinx turns them into pages; a warning ends the build too.
+4. Every link, anchor and picture of the pages is followed; a dead one ends the build.
+
+Nothing is fetched, neither while building nor while reading.
+"""
+import argparse
+import contextlib
+import fcntl
+import io
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from execute import CellFailed, outputs  # noqa: E402
+from links import dead_links  # noqa: E402
+from notebooks import NBS, ROOT, all_notebooks  # noqa: E402
+from pages import PageError, copy_notebooks, write  # noqa: E402
+
+WORK = ROOT / "artifacts" / "docs"  # what is kept between builds: outputs, Sphinx's source and its parsed pages
+
+
+class BuildFailed(Exception):
+    "The site could not be built; the message says why."
+
+
+def process(workers: int) -> Path:
+    "Fill `_proc/` by nbdev's own processors (no Quarto is involved)."
+    from nbdev.serve import proc_nbs
+
+    proc = ROOT / "_proc"
+    marker = (proc / ".gitkeep").read_bytes() if (proc / ".gitkeep").exists() else b""
+    with contextlib.chdir(ROOT):
+        proc_nbs(n_workers=workers)
+    proc.mkdir(exist_ok=True)
+    (proc / ".gitkeep").write_bytes(marker)
+    return proc
+
+
+def sphinx(source: Path, out: Path, doctrees: Path, workers: int) -> None:
+    "Run Sphinx; its warnings are errors."
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace
+
+    warnings = io.StringIO()
+    with docutils_namespace():
+        app = Sphinx(str(source), str(HERE), str(out), str(doctrees), "html", status=None, warning=warnings, parallel=workers, keep_going=True)
+        app.build()
+    found = warnings.getvalue().replace(str(source) + os.sep, "").strip()
+    if found or app.statuscode:
+        raise BuildFailed(f"Sphinx complained:\n{found}")
+
+
+def build(out: Path, work: Path = WORK, *, workers: int = 2, say=print, keep_going: bool = False) -> Path:
+    "Build the whole site into `out`."
+    start = time.perf_counter()
+    work.mkdir(parents=True, exist_ok=True)
+    with open(work / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        notebooks = all_notebooks()
+        say(f"1/4 nbdev's processors: {len(notebooks)} notebooks -> _proc/")
+        proc = process(workers)
+        say("2/4 executing what changed")
+        executed = outputs(notebooks, work / "outputs", workers, say, keep_going)
+        say("3/4 Sphinx")
+        write(notebooks, proc, executed, work / "source")
+        sphinx(work / "source", out, work / "doctrees", workers)
+        copy_notebooks(notebooks, out)
+    say("4/4 following every link")
+    if dead := dead_links(out):
+        raise BuildFailed("dead links:\n" + "\n".join(f"  {d}" for d in dead))
+    say(f"{out}{os.sep}index.html, {time.perf_counter() - start:.0f} s")
+    return out
+
+
+def main() -> int:
+    "Command line."
+    parser = argparse.ArgumentParser(description="Build the documentation site.")
+    parser.add_argument("--out", type=Path, default=ROOT / "_docs", help="folder of the site (default: _docs)")
+    parser.add_argument("--workers", type=int, default=2, help="processes to use")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier builds")
+    parser.add_argument("--keep-going", action="store_true", help="show a notebook that fails without its outputs, for a look at the rest")
+    options = parser.parse_args()
+    if options.fresh:
+        for path in (WORK, options.out):
+            shutil.rmtree(path, ignore_errors=True)
+    try:
+        build(options.out.resolve(), workers=options.workers, keep_going=options.keep_going)
+    except (BuildFailed, CellFailed, PageError) as error:
+        print(f"make docs failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
