@@ -166,14 +166,122 @@ def test_names_are_unique_without_their_numbers() -> None:
     no_problems((f"{folder.name}/{number}" for (folder, number), count in numbers.items() if count > 1), "Numbers used twice:")
 
 
+# -- the rules can fail ---------------------------------------------------------------------------------------------------
+
+
+def cell(kind: str, text: str, number: int, **metadata) -> dict:
+    """A cell of a notebook."""
+    code = {"outputs": [], "execution_count": None} if kind == "code" else {}
+    return {"cell_type": kind, "id": f"cell{number}", "metadata": metadata, "source": text.splitlines(keepends=True), **code}
+
+
+def good_notebook(module: str | None = "core.book") -> dict:
+    """A notebook without a fault."""
+    cells = [cell("markdown", "# Book\n\n> Where fills become positions.", 1)]
+    if module is None:
+        cells.append(cell("code", "start = '2020-01-02'", 2, tags=["parameters"]))
+    else:
+        cells += [cell("code", f"#| default_exp {module}", 2), cell("code", "#| export\ndef f():\n    return 1", 3)]
+    return {"cells": cells, "metadata": {"kernelspec": {"name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def replaced(number: int, **changes):
+    """A damage: the cell gets other contents."""
+    return lambda nb: nb["cells"][number].update(changes)
+
+
+def added(kind: str, text: str, **metadata):
+    """A damage: one more cell."""
+    return lambda nb: nb["cells"].append(cell(kind, text, 9, **metadata))
+
+
+LONG = "#| export\n" + "x = 1\n" * 61
+MODULE_DAMAGES = [
+    (lambda nb: nb.update(nbformat_minor=4), "4.5"),
+    (lambda nb: nb["metadata"].clear(), "kernelspec"),
+    (replaced(1, id="cell1"), "stands 2 times"),
+    (replaced(1, id="not an id"), "is not 1 to 64"),
+    (replaced(0, source=["Book"]), "must be the title"),
+    (replaced(0, source=["# Book"]), "one-line summary"),
+    (replaced(2, outputs=[{"output_type": "stream", "name": "stdout", "text": ["1"]}]), "has outputs"),
+    (replaced(2, execution_count=3), "has outputs"),
+    (replaced(2, source=LONG.splitlines(keepends=True)), "exports 61 lines"),
+    (replaced(2, source=["#| export other.module\n", "x = 1"]), "another module"),
+    (replaced(1, source=["#| default_exp core.books"]), "must stand once and be `core.book`"),
+    (replaced(1, source=["x = 1"]), "must stand once"),
+    (added("code", "#| default_exp core.book"), "must stand once"),
+    (added("code", "x = 1", tags=["parameters"]), "only the notebooks in nbs/jobs"),
+    (added("code", "#| export\n" + "x = 1\n" * 20), "words of prose"),
+    (lambda nb: nb["cells"].extend(cell("code", "#| export\n" + "x = 1\n" * 51, n) for n in range(10, 18)), "at most 400"),
+]
+JOB_DAMAGES = [
+    (replaced(1, metadata={}), "one code cell tagged"),
+    (added("code", "y = 1", tags=["parameters"]), "one code cell tagged"),
+    (added("code", "def helper():\n    pass"), "a job only calls qtnb"),
+    (added("code", "#| default_exp jobs.backtest"), "exports nothing"),
+]
+DAMAGES = [("core/05_book", "core.book", *pair) for pair in MODULE_DAMAGES] + [("jobs/backtest", None, *pair) for pair in JOB_DAMAGES]
+
+
+@pytest.mark.parametrize(("name", "module", "damage", "message"), DAMAGES, ids=[f"{name}: {message}" for name, _, _, message in DAMAGES])
+def test_a_planted_fault_is_found(name: str, module: str | None, damage, message: str) -> None:
+    """Each rule of form sees its fault."""
+    path, nb = NBS / f"{name}.ipynb", good_notebook(module)
+    assert problems_of(path, nb) == []
+    damage(nb)
+    found = problems_of(path, nb)
+    assert any(message in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("00_enums", "enums"),
+        ("core/00a_events", "core.events"),
+        ("data/11_providers_filesystem", "data.providers.filesystem"),
+        ("data/21_storage_parquet", "data.storage.parquet"),
+        ("live/11_adapters_paper", "live.adapters.paper"),
+        ("live/00_state_store", "live.state_store"),
+        ("features/01_signals_momentum", "features.signals.momentum"),
+        ("backtest/02_execution_sim", "backtest.execution_sim"),
+        ("index", None),
+        ("tutorials/00_quickstart", None),
+        ("jobs/backtest", None),
+    ],
+)
+def test_the_module_follows_from_the_path(name: str, module: str | None) -> None:
+    """The rule of names, by example."""
+    assert expected_module(NBS / f"{name}.ipynb") == module
+
+
 # -- every file -----------------------------------------------------------------------------------------------------------
 
 SUFFIXES = {".py", ".ipynb", ".md", ".toml", ".ini", ".yaml", ".yml", ".txt", ".json", ".css", ".html", ".js", ".sh", ".cfg", ""}
 FOREIGN = {
-    "a path of somebody's machine": re.compile(r"(?<![\w.:~/$}-])/(?:home|Users|root|work|tmp|mnt|private)/[\w.]"),
+    "a path of somebody's machine": re.compile(r"(?<![\w.:~/$})-])/(?:home|Users|root|work|tmp|mnt|private)/[\w.]"),
     "a package index, which belongs in the user's pip configuration": re.compile(r"--(?:extra-)?index-url|--find-links|/simple/?[\s\"']"),
     "unfinished work": re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b"),
 }
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("see /home/ann/qtnb", True),
+        ("cd '/Users/ann/qtnb'", True),
+        ("open('/tmp/x')", True),
+        ("/work/main", True),
+        ("pip install --index-url https://example.org/simple qtnb", True),
+        ("# TODO later", True),
+        ("https://example.org/home/ann", False),
+        ("the folder data/tmp/x", False),
+        ("./work/main", False),
+        ("$(CURDIR)/tmp/x", False),
+    ],
+)
+def test_what_counts_as_foreign(line: str, found: bool) -> None:
+    """The search finds what it should and leaves the rest."""
+    assert any(rule.search(line) for rule in FOREIGN.values()) is found
 
 
 def test_no_file_names_a_machine_an_index_or_unfinished_work() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from conftest import REPO, run_python
 
-# No system Node: only this interpreter's folder and the base system on PATH, and no way to fetch one.
+# No system Node on PATH, and no way to fetch one.
 HERMETIC = {
-    "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/bin"]),
+    "PATH": str(Path(sys.executable).parent),
     "PYRIGHT_PYTHON_GLOBAL_NODE": "false",
     "PYRIGHT_PYTHON_IGNORE_WARNINGS": "true",
 }

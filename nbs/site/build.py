@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import io
 import os
+import re
 import shutil
 import sys
 import time
@@ -58,7 +59,7 @@ def sphinx(source: Path, out: Path, doctrees: Path, workers: int) -> None:
     with docutils_namespace():
         app = Sphinx(str(source), str(HERE), str(out), str(doctrees), "html", status=None, warning=warnings, parallel=workers, keep_going=True)
         app.build()
-    found = warnings.getvalue().replace(str(source) + os.sep, "").strip()
+    found = re.sub(r"\x1b\[[0-9;]*m", "", warnings.getvalue()).replace(str(source) + os.sep, "").strip()
     if found or app.statuscode:
         raise BuildFailed(f"Sphinx complained:\n{found}")
 

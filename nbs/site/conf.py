@@ -23,7 +23,7 @@ extensions = ["myst_nb"]
 nb_execution_mode = "off"  # the outputs are already in the pages
 nb_merge_streams = True
 nb_output_stderr = "show"
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_block"]
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]
 
@@ -40,6 +40,7 @@ html_show_sourcelink = False
 html_show_sphinx = False
 html_permalinks_icon = "#"
 html_use_index = False
+html_context = {"default_mode": "auto"}
 html_sidebars = {"**": ["site-nav.html"]}
 html_theme_options = {
     "logo": {"text": "qtnb", "image_light": "static/logo.svg", "image_dark": "static/logo.svg", "alt_text": "qtnb"},

@@ -14,7 +14,7 @@ import diagrams
 from notebooks import GROUPS, NBS, ROOT, Notebook, directives, fenced, folder_title, without_directives
 
 ASSETS = {".png", ".svg", ".jpg", ".jpeg", ".gif", ".webp"}
-_MERMAID = re.compile(r"^```mermaid *\n(.*?)^``` *$", re.M | re.S)
+_MERMAID = re.compile(r"^```\{?mermaid\}? *\n(.*?)^``` *$", re.M | re.S)
 _LINK = re.compile(r"(\]\()([^)\s#]+\.ipynb)(#[^)\s]*)?(\))")
 _NBDEV_LINK = re.compile(r"\[(`[^`\]]+`)\]\((?:https?://[^)\s]*|/[^)\s]*|[^)\s:]*)\.html(?:#[^)\s]*)?\)")
 
@@ -43,11 +43,12 @@ def markdown(text: str, where: str) -> str:
 def opening(n: Notebook, text: str) -> str:
     "Title, the one line below it set as a lead, and the rest of the first cell."
     title, _, rest = text.partition("\n")
-    summary, blank, after = rest.lstrip("\n").partition("\n\n")
+    summary, _, after = rest.lstrip("\n").partition("\n\n")
     if not summary.startswith(">"):
         return text
     after = "\n".join(line for line in after.splitlines() if not re.match(r"^- (order|skip_exec|skip_showdoc|eval): ", line))
-    return f"{title}\n\n```{{div}} lead\n{re.sub(r'^> ?', '', summary, flags=re.M)}\n```\n\n{after}" if blank or summary else text
+    lead = re.sub(r"^> ?", "", summary, flags=re.M)
+    return f"{title}\n\n{{.lead}}\n{lead}\n\n{after}"
 
 
 def heading_level(source: str, level: int) -> int:

@@ -27,7 +27,14 @@ def _panel(values: object, shape: tuple[int, int], name: str) -> np.ndarray:
     array = np.ascontiguousarray(values, dtype=np.float64)
     if array.shape != shape:
         raise DataError(f"`{name}` had shape {array.shape}; it must be (T, N) = {shape}, times by symbols.")
-    return array
+    return _read_only(array)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    "A view that refuses to be written to: a price is a fact, and the engine matches against the same memory."
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _check_axes(ts: np.ndarray, symbols: tuple[str, ...], adjust: str) -> None:
@@ -57,7 +64,7 @@ class _Panel:
         adjust: str = "none",  # "none", "splits" or "all": what the prices already contain
     ):
         "Check shapes and order; raise DataError when they do not fit."
-        self.ts = np.ascontiguousarray(ts, dtype=np.int64)
+        self.ts = _read_only(np.ascontiguousarray(ts, dtype=np.int64))
         self.symbols = tuple(symbols)
         _check_axes(self.ts, self.symbols, adjust)
         shape = (len(self.ts), len(self.symbols))
@@ -91,10 +98,10 @@ class _Panel:
         "(T, N) last known close: the close, carried forward over missing bars; NaN before the first one."
         mark = self._mark
         if mark is None:
-            mark = self._mark = pd.DataFrame(self.close).ffill().to_numpy()
+            mark = self._mark = _read_only(pd.DataFrame(self.close).ffill().to_numpy())
         return mark
 
-# %% ../../nbs/core/00b_bars.ipynb #b413483a
+# %% ../../nbs/core/00b_bars.ipynb #fd36ac2a
 class Bars(_Panel):
     "Bars of N symbols at T instants, as arrays."
 
@@ -143,7 +150,14 @@ def bars_from_frame(
     level = frame.index.levels[0]  # type: ignore[attr-defined]
     if getattr(level, "tz", None) is None:
         raise DataError("`ts` of the frame was naive; give it a time zone, for example `frame.tz_localize('UTC', level='ts')`.")
-    names = list(symbols) if symbols is not None else list(dict.fromkeys(frame.index.get_level_values("symbol")))
+    present = list(dict.fromkeys(frame.index.get_level_values("symbol")))
+    names = list(symbols) if symbols is not None else present
+    for name in names:
+        if name not in present:
+            raise unknown_name("symbol of the frame", name, present)
+    if not frame.index.is_unique:
+        first = frame.index[frame.index.duplicated()][0]
+        raise DataError(f"the bar of {first[1]!r} at {first[0]} stood twice in the frame; remove the duplicate rows.")
     wide = {name: frame[name].unstack("symbol").reindex(columns=names).sort_index() for name in FIELDS}
     ts = wide["close"].index.tz_convert("UTC").as_unit("ns").asi8
     attrs = frame.attrs
@@ -239,6 +253,8 @@ class BarsWindow(Bars):
         row = len(self.ts)
         if row and ts <= int(self.ts[-1]):
             raise DataError(f"a bar at ts {ts} came after one at {int(self.ts[-1])}; bars must move forward in time.")
+        if [len(column) for column in values] != [len(self.symbols)] * len(FIELDS):
+            raise DataError(f"a row of bars had {[len(c) for c in values]} values; it needs {len(FIELDS)} columns of {len(self.symbols)}, one value per symbol.")
         if row == len(self._room_ts):
             self._grow()
         self._room_ts[row] = ts
@@ -256,7 +272,7 @@ class BarsWindow(Bars):
 
     def _show(self, rows: int) -> None:
         "Point the public arrays at the filled part of the room."
-        self.ts = self._room_ts[:rows]
+        self.ts = _read_only(self._room_ts[:rows])
         for name in FIELDS:
-            setattr(self, name, self._room[name][:rows])
-        self._mark = self._room["mark"][:rows]
+            setattr(self, name, _read_only(self._room[name][:rows]))
+        self._mark = _read_only(self._room["mark"][:rows])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Holding', 'LedgerRow', 'Book', 'equity', 'pnl', 'position', 'Curve', 'account_curve']
 
-# %% ../../nbs/core/05_book.ipynb #3d60dc6f
+# %% ../../nbs/core/05_book.ipynb #d29a3db4
 import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from .errors import DataError, StateMismatch, unknown_name
 from .events import CorporateAction
 from ..types import Fill, Instrument, PnL, Position
 
-# %% ../../nbs/core/05_book.ipynb #faff201a
+# %% ../../nbs/core/05_book.ipynb #bb04901d
 class Holding:
     "Quantity and average price of one instrument, with what it has earned so far."
 
@@ -56,7 +56,7 @@ class Holding:
             self.average_price = price
         return profit
 
-# %% ../../nbs/core/05_book.ipynb #9d7164f6
+# %% ../../nbs/core/05_book.ipynb #12d19079
 class LedgerRow(NamedTuple):
     "State of one holding and its cash right after a change."
 
@@ -66,9 +66,20 @@ class LedgerRow(NamedTuple):
     currency: str
     cash: float  # of that currency, after the change
 
-# %% ../../nbs/core/05_book.ipynb #7e24944c
-class Book:
-    "Cash and holdings of one account."
+# %% ../../nbs/core/05_book.ipynb #a2dc5bc7
+def _check_numbers(fill: Fill, instrument: Instrument) -> None:
+    "Raise DataError on a fill whose numbers would spoil the accounts."
+    value = fill.quantity * fill.price * instrument.multiplier
+    for name, number in (("quantity", fill.quantity), ("price", fill.price), ("fee", fill.fee), ("value", value)):
+        if not math.isfinite(number) or (name == "quantity" and number <= 0.0):
+            raise DataError(f"`{name}` of execution {fill.exec_id!r} was {number!r}; it must be a finite number{' above 0' if name == 'quantity' else ''}.")
+    if fill.currency != instrument.currency:
+        raise DataError(f"`currency` of execution {fill.exec_id!r} was {fill.currency!r}; {fill.symbol!r} is traded in {instrument.currency!r}.")
+
+# %% ../../nbs/core/05_book.ipynb #eaeb03fb
+class _Account:
+    "What a book holds at its start."
+
 
     def __init__(
         self,
@@ -97,21 +108,32 @@ class Book:
         self.ledger: list[LedgerRow] = []
         self._executions: set[tuple[str, str]] = set()
 
+# %% ../../nbs/core/05_book.ipynb #088e484b
+class Book(_Account):
+    "Cash and holdings of one account."
+
+    def check_fill(
+        self,
+        fill: Fill,  # what is to be booked
+    ) -> None:
+        "Raise on a fill that `apply_fill` would refuse; changes nothing."
+        holding = self.holdings.get(fill.symbol)
+        if holding is None:
+            raise unknown_name("instrument", fill.symbol, self.holdings)
+        _check_numbers(fill, holding.instrument)
+        if (fill.symbol, fill.exec_id) in self._executions:
+            raise StateMismatch(f"execution {fill.exec_id!r} of {fill.symbol!r} was booked before; each execution counts once.")
+
     def apply_fill(
         self,
         fill: Fill,  # what traded
     ) -> float:  # profit locked in, before fees, in the fill's currency
         "Book a fill: the only way in which trading changes cash and positions."
-        holding = self.holdings.get(fill.symbol)
-        if holding is None:
-            raise unknown_name("instrument", fill.symbol, self.holdings)
+        self.check_fill(fill)
+        holding = self.holdings[fill.symbol]
         quantity, price, fee = fill.signed_quantity, fill.price, fill.fee
         currency, multiplier = holding.instrument.currency, holding.instrument.multiplier
-        _check_fill(fill, currency)
-        key = (fill.symbol, fill.exec_id)
-        if key in self._executions:
-            raise StateMismatch(f"execution {fill.exec_id!r} of {fill.symbol!r} was booked before; each execution counts once.")
-        self._executions.add(key)
+        self._executions.add((fill.symbol, fill.exec_id))
         profit = holding.trade(quantity, price)
         cash = self.cash[currency] - quantity * price * multiplier - fee
         self.cash[currency] = cash
@@ -141,16 +163,7 @@ class Book:
             self.ledger.append(LedgerRow(action.ts, action.symbol, holding.quantity, currency, self.cash[currency]))
         return income
 
-# %% ../../nbs/core/05_book.ipynb #3e08cd1e
-def _check_fill(fill: Fill, currency: str) -> None:
-    "Raise DataError on a fill whose numbers would spoil the accounts."
-    for name, value, low in (("quantity", fill.quantity, 0.0), ("price", fill.price, -math.inf), ("fee", fill.fee, -math.inf)):
-        if not (math.isfinite(value) and value > low):
-            raise DataError(f"`{name}` of execution {fill.exec_id!r} was {value!r}; it must be a finite number{' above 0' if low == 0.0 else ''}.")
-    if fill.currency != currency:
-        raise DataError(f"`currency` of execution {fill.exec_id!r} was {fill.currency!r}; {fill.symbol!r} is traded in {currency!r}.")
-
-# %% ../../nbs/core/05_book.ipynb #4d55b60f
+# %% ../../nbs/core/05_book.ipynb #543db4fd
 def equity(
     book: Book,  # the account
     marks: Mapping[str, float],  # last known price per symbol
@@ -172,7 +185,7 @@ def _mark(marks: Mapping[str, float], symbol: str) -> float:
         raise DataError(f"the mark of {symbol!r} was {mark!r}; a position that is held needs a finite price.")
     return mark
 
-# %% ../../nbs/core/05_book.ipynb #4ebfa50a
+# %% ../../nbs/core/05_book.ipynb #0cb9a0ef
 def pnl(
     book: Book,  # the account
     marks: Mapping[str, float],  # last known price per symbol
@@ -200,7 +213,7 @@ def position(
         raise unknown_name("instrument", symbol, book.holdings)
     return Position(symbol, holding.quantity, holding.average_price, holding.instrument.currency)
 
-# %% ../../nbs/core/05_book.ipynb #1072b861
+# %% ../../nbs/core/05_book.ipynb #de3d53df
 class Curve(NamedTuple):
     "The account over time."
 
@@ -224,9 +237,13 @@ def account_curve(
     symbols: tuple[str, ...],  # (N,) columns of `mark`
     mark: np.ndarray,  # (T, N) last known prices
 ) -> Curve:  # what the account was at each instant
-    "Rebuild equity, cash and positions at each bar from the ledger."
-    rows = np.searchsorted(ts, np.array([e.ts for e in book.ledger], dtype=np.int64), side="left").tolist()
+    "Rebuild equity, cash and positions at each bar from the ledger; a change after the last bar is not in it."
+    times = np.maximum.accumulate(np.array([e.ts for e in book.ledger], dtype=np.int64)) if book.ledger else np.empty(0, dtype=np.int64)
+    rows = np.searchsorted(ts, times, side="left").tolist()
     column = {symbol: n for n, symbol in enumerate(symbols)}
+    for entry in book.ledger:
+        if entry.symbol not in column:
+            raise unknown_name("column of the marks", entry.symbol, symbols)
     quantity, cash = np.full(mark.shape, np.nan), {c: np.full(len(ts), np.nan) for c in book.initial_cash}
     for row, entry in zip(rows, book.ledger, strict=True):
         if row < len(ts):
@@ -239,8 +256,12 @@ def account_curve(
         total_cash += cash[currency] * book.fx[currency]
     total, value = total_cash.copy(), np.zeros_like(quantity)
     for symbol, holding in book.holdings.items():
+        if symbol not in column:
+            continue
         n = column[symbol]
         held = quantity[:, n] != 0.0
+        if np.isnan(mark[held, n]).any():
+            raise DataError(f"the mark of {symbol!r} was missing while it was held; a position needs a finite price at every bar.")
         worth = quantity[held, n] * mark[held, n] * holding.instrument.multiplier * book.fx[holding.instrument.currency]
         value[held, n] = worth
         total[held] += worth

@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['whole_lots', 'target_quantity', 'BarsNow', 'Context', 'TradingEngine']
 
-# %% ../../nbs/core/06_engine.ipynb #59985eb4
+# %% ../../nbs/core/06_engine.ipynb #906b07df
+import dataclasses
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -38,13 +40,14 @@ from .protocols import OrderCheck
 from ..enums import OrderType, Side, TimeInForce
 from ..types import Bar, Fill, Instrument, Order, order_problem
 
-# %% ../../nbs/core/06_engine.ipynb #b309a965
+# %% ../../nbs/core/06_engine.ipynb #9ce779c4
 def whole_lots(
     quantity: float,  # signed, base units
     lot_size: float,  # step, base units
 ) -> float:  # signed; the nearest multiple of the step toward zero
     "Round a quantity toward zero to whole lots."
-    lots = math.floor(abs(quantity) / lot_size + 1e-9)
+    share = abs(quantity) / lot_size
+    lots = math.floor(share + 1e-9 + 1e-15 * share)
     return math.copysign(lots * lot_size, quantity) if lots else 0.0
 
 
@@ -57,36 +60,41 @@ def target_quantity(
     "Turn a target weight into a position."
     return whole_lots(weight * equity / (price * instrument.multiplier), instrument.lot_size)
 
-# %% ../../nbs/core/06_engine.ipynb #ef70817c
+# %% ../../nbs/core/06_engine.ipynb #b623e70b
 class BarsNow:
     "The bars of one instant: a view, valid while the event is handled."
 
-    __slots__ = ("_window", "row")
+    __slots__ = ("_row", "_window")
 
     def __init__(self, window: Bars, row: int = 0):
         "A view of a row of a panel."
-        self._window, self.row = window, row
+        self._window, self._row = window, row
 
-    open = property(lambda self: self._window.open[self.row], doc="(N,) opens; NaN = no bar.")
-    high = property(lambda self: self._window.high[self.row], doc="(N,) highs.")
-    low = property(lambda self: self._window.low[self.row], doc="(N,) lows.")
-    close = property(lambda self: self._window.close[self.row], doc="(N,) closes.")
-    volume = property(lambda self: self._window.volume[self.row], doc="(N,) volumes.")
-    ts = property(lambda self: int(self._window.ts[self.row]), doc="Close of the bars, ns UTC.")
+    row = property(lambda self: self._row, doc="Number of the row, from 0.")
+    open = property(lambda self: self._window.open[self._row], doc="(N,) opens; NaN = no bar.")
+    high = property(lambda self: self._window.high[self._row], doc="(N,) highs.")
+    low = property(lambda self: self._window.low[self._row], doc="(N,) lows.")
+    close = property(lambda self: self._window.close[self._row], doc="(N,) closes.")
+    volume = property(lambda self: self._window.volume[self._row], doc="(N,) volumes.")
+    ts = property(lambda self: int(self._window.ts[self._row]), doc="Close of the bars, ns UTC.")
     symbols = property(lambda self: self._window.symbols, doc="(N,) column names.")
+
+    def panel(self) -> Bars:
+        "Every bar seen so far, this instant included, as views."
+        return self._window[: self._row + 1]
 
     def __contains__(self, symbol: object) -> bool:
         "Whether the symbol has a bar at this instant."
-        return symbol in self._window.symbols and not math.isnan(self._window.close[self.row, self._window.symbols.index(symbol)])
+        return symbol in self._window.symbols and not math.isnan(self._window.close[self._row, self._window.symbols.index(symbol)])
 
     def __getitem__(self, symbol: str) -> Bar:
         "The bar of one symbol; UnknownNameError when it has none at this instant."
-        bars = self._window.row(self.row)
+        bars = self._window.row(self._row)
         if symbol not in bars:
             raise unknown_name("symbol with a bar at this instant", symbol, bars)
         return bars[symbol]
 
-# %% ../../nbs/core/06_engine.ipynb #0bb81107
+# %% ../../nbs/core/06_engine.ipynb #b0344216
 class _MarketView:
     "The market part of a context."
 
@@ -101,6 +109,7 @@ class _MarketView:
     row = property(lambda self: self._engine.row, doc="Number of bars seen so far, less one.")
     symbols = property(lambda self: self._engine.window.symbols, doc="(N,) symbols in column order.")
     instruments = property(lambda self: self._engine.instruments, doc="Instrument per symbol.")
+    random = property(lambda self: self._engine.random, doc="The run's random generator: the only source of chance that a replay can repeat.")
 
     def history(
         self,
@@ -231,7 +240,7 @@ class _TradingView(_AccountView):
             return None
         return target_quantity(weight, value / self._engine.book.fx[instrument.currency], price, instrument)
 
-# %% ../../nbs/core/06_engine.ipynb #107d3497
+# %% ../../nbs/core/06_engine.ipynb #b602188d
 _ORDER_TYPES = {
     (False, False): OrderType.MARKET,
     (True, False): OrderType.LIMIT,
@@ -258,21 +267,22 @@ class Context(_TradingView):
         "Ask for other terms of an order (None keeps a term); nothing happens if it has ended."
         self._engine.request_replace(client_order_id, quantity, limit_price, stop_price)
 
-    def set_timer(self, name: str, when: int | pd.Timestamp) -> None:
+    def set_timer(self, name: str, when: Any) -> None:
         "Have `on_timer(ctx, name)` called at a time to come (ns UTC, or a Timestamp with a zone)."
-        ts = when if isinstance(when, int) else _to_ns(when)
+        ts = when.value if isinstance(when, pd.Timestamp) and when.tzinfo is not None else _to_ns(when)
         if ts <= self.ts:
             raise DataError(f"timer {name!r} was set for {ts}, which is not after the present {self.ts}; set it for a later time.")
         self._engine.emit(SetTimer(ts, name))
 
 
-def _to_ns(when: pd.Timestamp) -> int:
-    "Nanoseconds UTC of a timestamp with a zone."
-    if when.tzinfo is None:
-        raise DataError(f"time {when} was naive; give it a zone, for example `pd.Timestamp(..., tz='UTC')`.")
-    return when.value
+def _to_ns(when: Any) -> int:
+    "Nanoseconds UTC of whole number; DataError for anything else."
+    try:
+        return operator.index(when)
+    except TypeError:
+        raise DataError(f"time {when!r} was not an instant; give nanoseconds UTC, or `pd.Timestamp(..., tz='UTC')`.") from None
 
-# %% ../../nbs/core/06_engine.ipynb #1d222b8f
+# %% ../../nbs/core/06_engine.ipynb #5ff5f07e
 class _Desk:
     "Orders, time and outgoing commands of an engine."
 
@@ -291,6 +301,7 @@ class _Desk:
         self._denied: list[OrderState] = []
         self._hooks: dict[str, Callable[..., Any]] = {}
         self.context: Any = None
+        self.random = np.random.default_rng(0)
 
     def instrument(self, symbol: str) -> Instrument:
         "The instrument of a symbol."
@@ -322,11 +333,18 @@ class _Desk:
         held, lot = self.book.holdings[order.symbol].quantity, self.instruments[order.symbol].lot_size
         if order.quantity != abs(held) and abs(whole_lots(order.quantity, lot) - order.quantity) > 1e-9 * order.quantity:
             return f"`quantity` was {order.quantity!r}; it must be a multiple of the lot size {lot!r}"
-        if self.halted and abs(held + order.signed_quantity) >= abs(held):
+        if self.halted and order.quantity > self._reducible(order, held):
             return "trading is halted; only orders that reduce a position may leave"
         return ""
 
-# %% ../../nbs/core/06_engine.ipynb #ee6b3926
+    def _reducible(self, order: Order, held: float) -> float:
+        "How much of a position an order may still close, given what already works against it."
+        if held == 0.0 or (held > 0.0) == (order.side is Side.BUY):
+            return 0.0
+        others = (s for s in self.working.values() if s.order.symbol == order.symbol and s.order.side is order.side)
+        return abs(held) - sum(s.leaves for s in others if s.order.client_order_id != order.client_order_id)
+
+# %% ../../nbs/core/06_engine.ipynb #16db7d6e
 class _Caller(_Desk):
     "The part of an engine that calls the strategy."
 
@@ -340,6 +358,15 @@ class _Caller(_Desk):
         except Exception as error:
             raise self._strategy_error(hook, error) from error
 
+    def _abandon(self) -> None:
+        "Drop the commands of an event whose handling failed: nothing of it may leave later."
+        for command in self._out:
+            if isinstance(command, Submit):
+                name = command.order.client_order_id
+                self.orders[name].apply(OrderUpdate(self.ts, name, OrderEventKind.DENY, "the strategy failed while this order was being written"))
+                self.working.pop(name, None)
+        self._out, self._denied = [], []
+
     def _flush(self) -> Sequence[Command]:
         "Pass on denials, then hand over the commands of the present event."
         told = 0
@@ -352,11 +379,12 @@ class _Caller(_Desk):
         return out
 
     def _strategy_error(self, hook: str, error: Exception) -> StrategyError:
-        "An error that says where the strategy's code failed."
+        "An error that says where the strategy's code failed; what the failed code had ordered is dropped."
+        self._abandon()
         when = pd.Timestamp(self.ts, unit="ns", tz="UTC").isoformat()
         return StrategyError(f"strategy {self.strategy_name!r} raised {type(error).__name__} in `{hook}` at bar {self.row} ({when}): {error}")
 
-# %% ../../nbs/core/06_engine.ipynb #8011467f
+# %% ../../nbs/core/06_engine.ipynb #2d9a57ad
 class _OrderDesk(_Caller):
     "The part of an engine that writes orders."
 
@@ -367,7 +395,7 @@ class _OrderDesk(_Caller):
         side = Side.BUY if quantity > 0 else Side.SELL
         order = Order(name, self.ts, symbol, side, abs(quantity), kind, limit_price, stop_price, tif, self.strategy_name, tag)
         state = self.orders[name] = OrderState(order)
-        reason = self.denial(order) or next(filter(None, (check(order, self.context) for check in self.checks)), "")
+        reason = self.refusal(order)
         if reason:
             state.apply(OrderUpdate(self.ts, name, OrderEventKind.DENY, reason))
             self._denied.append(state)
@@ -391,11 +419,22 @@ class _OrderDesk(_Caller):
         for name, value in (("quantity", quantity), ("limit_price", limit_price), ("stop_price", stop_price)):
             if value is not None and not (math.isfinite(value) and value > 0.0):
                 raise DataError(f"`{name}` of a replacement was {value!r}; it must be a positive finite number.")
-        if state.status.is_working:
-            state.apply(OrderUpdate(self.ts, client_order_id, OrderEventKind.REPLACE_REQUEST))
-            self.emit(Replace(self.ts, client_order_id, quantity, limit_price, stop_price))
+        if not state.status.is_working:
+            return
+        terms = {"quantity": quantity, "limit_price": limit_price, "stop_price": stop_price}
+        changed = dataclasses.replace(state.order, **{k: v for k, v in terms.items() if v is not None})
+        reason = self.refusal(changed)
+        if reason:
+            self.emit(Alert(self.ts, "warning", f"a replacement of order {client_order_id} was not sent: {reason}."))
+            return
+        state.apply(OrderUpdate(self.ts, client_order_id, OrderEventKind.REPLACE_REQUEST))
+        self.emit(Replace(self.ts, client_order_id, quantity, limit_price, stop_price))
 
-# %% ../../nbs/core/06_engine.ipynb #ce298a56
+    def refusal(self, order: Order) -> str:
+        "Why an order may not leave, by our own rules or by a check; an empty text lets it pass."
+        return self.denial(order) or next(filter(None, (check(order, self.context) for check in self.checks)), "")
+
+# %% ../../nbs/core/06_engine.ipynb #41674d09
 class TradingEngine(_OrderDesk):
     "Events in, commands out."
 
@@ -407,9 +446,11 @@ class TradingEngine(_OrderDesk):
         book: Book,  # the account; must know every symbol of the window
         run_id: str = "",  # seeds the names of orders
         checks: Sequence[OrderCheck] = (),  # rules that every order must pass
+        seed: int = 0,  # of the generator that strategies find in `ctx.random`
     ):
         "An engine that has seen nothing yet."
         super().__init__(window, book, run_id, strategy.name, checks)
+        self.random = np.random.default_rng(seed)
         self.strategy = strategy
         self.context = Context(self)
         self._bars = BarsNow(window)
@@ -423,7 +464,7 @@ class TradingEngine(_OrderDesk):
         row: int,  # row of the preloaded window
     ) -> Sequence[Command]:  # what the strategy wants done
         "Handle the bars of one row of the window."
-        self.row = self._bars.row = row
+        self.row = self._bars._row = row
         self.ts = self._times[row]
         try:
             self._on_data(self.context, self._bars)
@@ -457,7 +498,7 @@ class TradingEngine(_OrderDesk):
         self.call("on_stop")
         return self._flush()
 
-# %% ../../nbs/core/06_engine.ipynb #5c3cd0b9
+# %% ../../nbs/core/06_engine.ipynb #94a26b0f
 def _handle_bars(engine: TradingEngine, event: BarsEvent) -> Sequence[Command]:
     "Append the bars to the window and step onto the new row."
     if not isinstance(engine.window, BarsWindow):
@@ -470,6 +511,9 @@ def _handle_bars(engine: TradingEngine, event: BarsEvent) -> Sequence[Command]:
 def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
     "Count a fill, book it, and tell the strategy."
     state = engine.order_state(fill.client_order_id)
+    if fill.exec_id in state.exec_ids:
+        return
+    engine.book.check_fill(fill)
     if state.apply_fill(fill):
         engine.book.apply_fill(fill)
         if state.status.is_final:
@@ -483,8 +527,18 @@ def _handle_update(engine: TradingEngine, update: OrderUpdate) -> None:
     before = state.status
     if state.apply(update).is_final:
         engine.working.pop(update.client_order_id, None)
+    else:
+        engine.working[update.client_order_id] = state
     if state.status is not before or update.kind is OrderEventKind.REPLACE:
         engine.call("on_order", state)
+
+
+def _handle_action(engine: TradingEngine, action: CorporateAction) -> None:
+    "Book a split or a dividend, unless the prices contain it already."
+    adjust = engine.window.adjust
+    if adjust == "all" or (adjust == "splits" and action.kind == "split"):
+        raise DataError(f"a {action.kind} of {action.symbol!r} came to an engine over prices adjusted for {adjust!r}; it would count twice. Trade raw prices with events, or adjusted prices without.")
+    engine.book.apply_action(action)
 
 
 def _handle_control(engine: TradingEngine, control: Control) -> None:
@@ -501,6 +555,6 @@ _HANDLERS: dict[str, Callable[[TradingEngine, Any], Any]] = {
     "Fill": _handle_fill,
     "OrderUpdate": _handle_update,
     "TimerEvent": lambda engine, timer: engine.call("on_timer", timer.name),
-    "CorporateAction": lambda engine, action: engine.book.apply_action(action),
+    "CorporateAction": _handle_action,
     "Control": _handle_control,
 }

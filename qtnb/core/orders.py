@@ -5,9 +5,11 @@
 # %% auto #0
 __all__ = ['TRANSITIONS', 'FILLABLE', 'OrderState', 'client_order_id']
 
-# %% ../../nbs/core/04_orders.ipynb #141393e8
+# %% ../../nbs/core/04_orders.ipynb #79a3ca4f
 import base64
 import hashlib
+import math
+from dataclasses import replace
 
 from .errors import StateMismatch
 from .events import OrderEventKind as Kind
@@ -15,14 +17,13 @@ from .events import OrderUpdate
 from ..enums import OrderStatus as Status
 from ..types import Fill, Order
 
-# %% ../../nbs/core/04_orders.ipynb #7ba278c5
+# %% ../../nbs/core/04_orders.ipynb #80099c45
 def _edges() -> dict[tuple[Status, Kind], Status]:
     "Every event that may happen in every state, and where it leads."
     table: dict[tuple[Status, Kind], Status] = {
         (Status.NEW, Kind.SUBMIT): Status.SUBMITTED,
         (Status.NEW, Kind.DENY): Status.DENIED,
-        (Status.SUBMITTED, Kind.LOSE): Status.UNKNOWN,
-        (Status.UNKNOWN, Kind.LOSE): Status.UNKNOWN,
+        (Status.SUBMITTED, Kind.DENY): Status.DENIED,
     }
     for status in (Status.SUBMITTED, Status.UNKNOWN):
         table[status, Kind.ACCEPT] = Status.ACCEPTED
@@ -32,6 +33,7 @@ def _edges() -> dict[tuple[Status, Kind], Status]:
     live = [s for s in sent if s.is_working]
     for status in sent:
         ended = status.is_final
+        table[status, Kind.LOSE] = Status.UNKNOWN if status is Status.SUBMITTED else status
         table[status, Kind.REJECT] = status if ended else Status.REJECTED
         table[status, Kind.CANCEL] = status if ended else Status.CANCELED
         table[status, Kind.EXPIRE] = status if ended else Status.EXPIRED
@@ -53,12 +55,12 @@ def _edges() -> dict[tuple[Status, Kind], Status]:
 
 TRANSITIONS: dict[tuple[Status, Kind], Status] = _edges()
 
-# %% ../../nbs/core/04_orders.ipynb #b3195aff
-FILLABLE: frozenset[Status] = frozenset(s for s in Status if s not in (Status.NEW, Status.DENIED, Status.REJECTED, Status.FILLED))
-_ENDED = frozenset({Status.CANCELED, Status.EXPIRED})
+# %% ../../nbs/core/04_orders.ipynb #91d48272
+FILLABLE: frozenset[Status] = frozenset(s for s in Status if s not in (Status.NEW, Status.DENIED, Status.FILLED))
+_ENDED = frozenset({Status.CANCELED, Status.EXPIRED, Status.REJECTED})
 _ASKED = frozenset({Status.PENDING_CANCEL, Status.PENDING_REPLACE})
 
-# %% ../../nbs/core/04_orders.ipynb #27739375
+# %% ../../nbs/core/04_orders.ipynb #10219ea0
 class OrderState:
     "An order and what has become of it."
 
@@ -92,10 +94,10 @@ class OrderState:
         following = TRANSITIONS.get((self.status, update.kind))
         if following is None:
             raise StateMismatch(f"order {self.order.client_order_id!r} was {self.status} when '{update.kind}' came; the graph of order states has no such edge.")
-        if update.kind is Kind.REPLACE and not self.status.is_final:
-            self._replace(update)
+        if update.kind is Kind.REPLACE and (self.status.is_working or self.status is Status.FILLED):
+            following = self._replace(update, following)
         if following is Status.ACCEPTED and self.filled_quantity > 0.0:
-            following = Status.FILLED if self.filled_quantity >= self.quantity else Status.PARTIALLY_FILLED
+            following = Status.PARTIALLY_FILLED
         if following is not self.status or update.reason:
             self.reason = update.reason or self.reason
         self.status, self.ts = following, max(self.ts, update.ts)
@@ -114,15 +116,23 @@ class OrderState:
         self.filled_quantity, self.fees = total, self.fees + fill.fee
         self.exec_ids.add(fill.exec_id)
         self.ts = max(self.ts, fill.ts)
-        if total >= self.quantity:
+        if self._is_filled():
             self.status = Status.FILLED
         elif self.status not in _ENDED and self.status not in _ASKED:
             self.status = Status.PARTIALLY_FILLED
         return True
 
+    def _is_filled(self) -> bool:
+        "Whether everything has filled, a rounding error aside."
+        return self.filled_quantity >= self.quantity * (1.0 - 1e-9)
+
     def _check_fill(self, fill: Fill) -> None:
         "Raise StateMismatch on a fill that contradicts the order."
         order = self.order
+        if not (0.0 < fill.quantity < math.inf and math.isfinite(fill.price) and math.isfinite(fill.fee)):
+            raise StateMismatch(f"execution {fill.exec_id!r} had quantity {fill.quantity!r}, price {fill.price!r} and fee {fill.fee!r}; they must be finite, and the quantity positive.")
+        if fill.client_order_id != order.client_order_id:
+            raise StateMismatch(f"execution {fill.exec_id!r} names order {fill.client_order_id!r}; it was handed to order {order.client_order_id!r}.")
         if self.status not in FILLABLE:
             raise StateMismatch(f"order {order.client_order_id!r} was {self.status} when a fill of {fill.quantity!r} came; nothing of it can trade any more.")
         if fill.symbol != order.symbol or fill.side is not order.side:
@@ -131,23 +141,24 @@ class OrderState:
         if excess > 1e-9 * self.quantity:
             raise StateMismatch(f"order {order.client_order_id!r} of {self.quantity!r} would be overfilled by {excess!r} with execution {fill.exec_id!r}.")
 
-    def _replace(self, update: OrderUpdate) -> None:
-        "Take over the terms of a replacement."
-        order = self.order
-        self.quantity = order.quantity if update.quantity is None else update.quantity
-        self.order = Order(
-            order.client_order_id, order.ts, order.symbol, order.side, self.quantity, order.order_type,
-            order.limit_price if update.limit_price is None else update.limit_price,
-            order.stop_price if update.stop_price is None else update.stop_price,
-            order.time_in_force, order.strategy, order.tag,
-        )
+    def _replace(self, update: OrderUpdate, following: Status) -> Status:
+        "Take over the terms of a replacement; returns the state afterwards."
+        for value in (update.quantity, update.limit_price, update.stop_price):
+            if value is not None and not 0.0 < value < math.inf:
+                raise StateMismatch(f"a replacement of order {self.order.client_order_id!r} held the number {value!r}; it must be positive and finite.")
+        order, terms = self.order, {k: getattr(update, k) for k in ("quantity", "limit_price", "stop_price") if getattr(update, k) is not None}
+        self.order = replace(order, **terms)
+        self.quantity = self.order.quantity
+        if self._is_filled():
+            return Status.FILLED
+        return Status.PARTIALLY_FILLED if self.status is Status.FILLED else following
 
-# %% ../../nbs/core/04_orders.ipynb #10e6c047
+# %% ../../nbs/core/04_orders.ipynb #9a3cc6d2
 def client_order_id(
     run: str,  # what makes the run unique; the same text gives the same names
     strategy: str,  # name of the strategy
     number: int,  # running number of the order within the run
 ) -> str:  # 29 characters: "q1-" and 26 of a-z, 2-7
     "Name an order."
-    digest = hashlib.sha256(f"{run}/{strategy}/{number}".encode()).digest()
+    digest = hashlib.sha256(repr((run, strategy, number)).encode()).digest()
     return "q1-" + base64.b32encode(digest)[:26].decode().lower()

@@ -25,6 +25,8 @@ def _qualified(thing: object) -> str:
 def _same(a: object, b: object) -> bool:
     "Whether two registrations mean the same thing, in the package or in a notebook."
     (module_a, _, name_a), (module_b, _, name_b) = _qualified(a).partition(":"), _qualified(b).partition(":")
+    if a is b or "<" in name_a:
+        return a is b
     return name_a == name_b and (module_a == module_b or "__main__" in (module_a, module_b))
 
 # %% ../../nbs/core/02_registry.ipynb #d8d0887f
@@ -48,12 +50,13 @@ class Registry(Generic[T]):
         aliases: tuple[str, ...] = (),  # further names
         force: bool = False,  # replace a different thing of that name
     ) -> T | str:  # the thing, as it was given
-        "Add a thing; adding the same one again does nothing."
+        "Add a thing; adding the same one again keeps the newer copy of it."
         for key in (name, *aliases):
             held = self._things.get(self._aliases.get(key, key))
             if held is not None and not force and not _same(held, thing):
                 raise ConfigError(f"{self.kind} {key!r} is registered already, as {_qualified(held)}; choose another name or pass `force=True`.")
         self._things[name] = thing
+        self._aliases.pop(name, None)
         self._aliases.update({alias: name for alias in aliases})
         return thing
 

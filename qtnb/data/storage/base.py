@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INSTRUMENT_COLUMNS', 'STORES', 'BarRows', 'empty_rows', 'join_rows', 'rows_as_of', 'rows_to_frame', 'frame_to_rows',
-           'UpsertReport', 'merge_rows', 'offer', 'BarStore', 'merge_table', 'events_as_of']
+           'UpsertReport', 'merge_rows', 'offer', 'BarStore', 'merge_table', 'merge_events', 'events_as_of']
 
 # %% ../../../nbs/data/20_storage_base.ipynb #7603feae
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from ...core.registry import Registry
 from ..schema import BAR_COLUMNS, bars_frame, validate_bars
 from ...utils.time import format_ns, index_to_ns
 
-# %% ../../../nbs/data/20_storage_base.ipynb #a2ad9862
+# %% ../../../nbs/data/20_storage_base.ipynb #c9f38e29
 @dataclass(frozen=True)
 class BarRows:
     "Rows as a store keeps them: columns of equal length, sorted by symbol, ts, known_at."
@@ -39,6 +39,17 @@ class BarRows:
     ) -> "BarRows":  # the chosen rows
         "Choose rows."
         return BarRows(self.symbol[rows], self.ts[rows], self.values[rows], self.known_at[rows])
+
+    def between(
+        self,
+        symbol: str,  # one symbol
+        start: int,  # first instant, ns UTC
+        end: int,  # last instant, inside
+    ) -> "BarRows":  # a view, without copying
+        "Choose the rows of one symbol in a range of time."
+        first, last = np.searchsorted(self.symbol, symbol, "left"), np.searchsorted(self.symbol, symbol, "right")
+        ts = self.ts[first:last]
+        return self.take(slice(first + np.searchsorted(ts, start, "left"), first + np.searchsorted(ts, end, "right")))
 
 # %% ../../../nbs/data/20_storage_base.ipynb #ff4e9789
 def empty_rows() -> BarRows:
@@ -232,7 +243,7 @@ class BarStore(Protocol):
         "sha256 hex of everything stored."
         ...
 
-# %% ../../../nbs/data/20_storage_base.ipynb #65272995
+# %% ../../../nbs/data/20_storage_base.ipynb #612504e0
 def merge_table(
     old: pd.DataFrame,  # what the store has
     offered: pd.DataFrame,  # what is written, same columns
@@ -242,16 +253,33 @@ def merge_table(
     dataset: str,  # name for the report
 ) -> tuple[pd.DataFrame, UpsertReport]:  # what the store has afterwards, and what changed
     "Merge small tables: equal rows add nothing, rows of the same key are replaced."
+    offered = offered.drop_duplicates(list(key), keep="last")
     if not len(old):
-        merged = offered.drop_duplicates(list(key), keep="last").sort_values(list(order), ignore_index=True)
-        return merged, UpsertReport(dataset, new=len(merged), unchanged=len(offered) - len(merged))
+        return offered.sort_values(list(order), ignore_index=True), UpsertReport(dataset, new=len(offered))
     both = pd.concat([old, offered], ignore_index=True)
     merged = both.drop_duplicates(list(key), keep="last").sort_values(list(order), ignore_index=True)
-    new = len(merged) - len(old)
-    exact = int(both.duplicated().iloc[len(old):].sum())
+    new, exact = len(merged) - len(old), int(both.duplicated().iloc[len(old):].sum())
     return merged, UpsertReport(dataset, new=new, revised=len(offered) - new - exact, unchanged=exact)
 
 
+def merge_events(
+    old: pd.DataFrame,  # canonical events, all revisions
+    offered: pd.DataFrame,  # canonical events
+) -> tuple[pd.DataFrame, UpsertReport]:  # all revisions afterwards, and what changed
+    "Merge events; a contradiction is refused, a later `known_at` is a revision."
+    key = ["ts", "symbol", "kind", "known_at"]
+    merged, report = merge_table(old, offered, key=key, order=key, dataset="events")
+    if report.revised:
+        both = pd.concat([old, offered], ignore_index=True)
+        row = both[both.duplicated(key) & ~both.duplicated()].iloc[0]
+        raise DataError(f"{row['kind']} of {row['symbol']} at {row['ts'].isoformat()} was given twice with different values (now {row['value']}); "
+                        "one instant of knowledge has one value; write the correction with a later `known_at`.")
+    keys = pd.MultiIndex.from_frame(old[key[:3]]) if len(old) else pd.MultiIndex.from_arrays([[], [], []])
+    again = pd.MultiIndex.from_frame(offered[key[:3]]).isin(keys)
+    revised = int(again.sum()) - report.unchanged
+    return merged, UpsertReport("events", new=report.new - revised, revised=revised, unchanged=report.unchanged)
+
+# %% ../../../nbs/data/20_storage_base.ipynb #7037d6c7
 def events_as_of(
     events: pd.DataFrame,  # canonical events with all revisions
     symbols: Sequence[str] | None,  # None = all
@@ -264,7 +292,7 @@ def events_as_of(
     chosen = chosen.sort_values(["ts", "symbol", "kind", "known_at"]).drop_duplicates(["ts", "symbol", "kind"], keep="last")
     return chosen.reset_index(drop=True)
 
-# %% ../../../nbs/data/20_storage_base.ipynb #c865a7f4
+# %% ../../../nbs/data/20_storage_base.ipynb #e3b00d68
 STORES: Registry[type] = Registry("store")
 STORES.register("parquet", "qtnb.data.storage.parquet:ParquetStore")
 STORES.register("memory", "qtnb.data.storage.memory:MemoryStore")
