@@ -53,12 +53,16 @@ def process(workers: int) -> Path:
 def sphinx(source: Path, out: Path, doctrees: Path, workers: int) -> None:
     "Run Sphinx; its warnings are errors."
     from sphinx.application import Sphinx
+    from sphinx.errors import SphinxError
     from sphinx.util.docutils import docutils_namespace
 
     warnings = io.StringIO()
     with docutils_namespace():
         app = Sphinx(str(source), str(HERE), str(out), str(doctrees), "html", status=None, warning=warnings, parallel=workers, keep_going=True)
-        app.build()
+        try:
+            app.build()
+        except SphinxError as error:
+            raise BuildFailed(f"Sphinx stopped: {error}") from None
     found = re.sub(r"\x1b\[[0-9;]*m", "", warnings.getvalue()).replace(str(source) + os.sep, "").strip()
     if found or app.statuscode:
         raise BuildFailed(f"Sphinx complained:\n{found}")

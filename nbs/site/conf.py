@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from sphinx.util import logging
 
+logger = logging.getLogger(__name__)
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
@@ -114,9 +116,15 @@ def _parents(node):
 
 def mathml(self, node, block: bool) -> str:
     "A formula as MathML, which browsers set without any script."
+    from docutils.utils.math import MathError
     from docutils.utils.math.latex2mathml import tex2mathml
 
-    return str(tex2mathml(node.astext(), as_block=block))
+    tex = re.sub(r"\\(?:big|Big|bigg|Bigg)[lrm]?(?![a-zA-Z])", "", node.astext())  # sizes of brackets: browsers stretch them
+    try:
+        return str(tex2mathml(tex, as_block=block))
+    except MathError as error:
+        logger.warning("formula %r is not understood: %s", node.astext(), error, location=node)
+        return ""
 
 
 def inline_math(self, node) -> None:
@@ -140,8 +148,8 @@ def page_context(app, pagename, templatename, context, doctree) -> None:
     context["module"] = n and n.module and f"qtnb.{n.module}"
     if doctree is None:
         return
-    text = "".join(r.astext() for r in doctree.findall(nodes.raw) if "data-root-id" in r.astext() or "Bokeh" in r.astext())
-    if "Bokeh." in text or "data-root-id" in text:
+    text = "".join(r.astext() for r in doctree.findall(nodes.raw) if "Bokeh.embed" in r.astext())
+    if text:
         for name, mark in BOKEH.items():
             if re.search(mark, text):
                 app.add_js_file(f"bokeh/{name}")

@@ -86,7 +86,7 @@ def clean_output(output: dict, words: list[str]) -> dict | None:
     "An output without progress bars, widget state and lines to be filtered."
     output = {**output}
     if output["output_type"] == "stream":
-        text = "".join(output["text"])
+        text = re.sub(r"^\S*ipykernel_\d+[\\/]\d+\.py:\d+: ", "", "".join(output["text"]), flags=re.M)
         text = re.sub(r"[^\n]*\r(?!\n)", "", text) if output["name"] == "stdout" else re.sub(r"\r[^\n]*", "", text)
         lines = [line for line in text.splitlines(True) if not (words and re.search("|".join(words), line)) and "it/s]" not in line]
         output["text"] = "".join(lines).replace(str(ROOT) + "/", "")

@@ -6,7 +6,7 @@
 __all__ = ['PATHS', 'Path', 'Touch', 'Found', 'BarFill', 'bar_path', 'limit_touch', 'stop_touch', 'stop_limit_touch', 'Resting',
            'SimulatedVenue']
 
-# %% ../../nbs/backtest/02_execution_sim.ipynb #add5467a
+# %% ../../nbs/backtest/02_execution_sim.ipynb #370389b2
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from .costs import NoCosts
 from .slippage import NoSlippage
 from ..core.bars import Bars
-from ..core.engine import whole_lots
 from ..core.errors import ParameterError, unknown_name
 from ..core.events import Event, OrderEventKind, OrderUpdate, Replace
 from ..core.protocols import CostModel, SlippageModel
 from ..enums import OrderType, TimeInForce
 from ..types import Fill, Instrument, Order
+from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02_execution_sim.ipynb #6c5b3c00
+# %% ../../nbs/backtest/02_execution_sim.ipynb #40a238ca
 PATHS = ("adaptive", "high_first", "low_first")
 
 
@@ -43,7 +43,7 @@ class BarFill:
         if self.participation is not None and not 0.0 < self.participation <= 1.0:
             raise ParameterError(f"`participation` was {self.participation!r}; it must lie above 0 and at most at 1, or be None for no cap.")
 
-# %% ../../nbs/backtest/02_execution_sim.ipynb #8d1784b3
+# %% ../../nbs/backtest/02_execution_sim.ipynb #6216747f
 Path = tuple[float, float, float, float]
 
 
@@ -59,7 +59,7 @@ def bar_path(
     high_first = mode == "high_first" or (mode == "adaptive" and (up < down or (up == down and held < 0.0)))
     return (o, h, l, c) if high_first else (o, l, h, c)
 
-# %% ../../nbs/backtest/02_execution_sim.ipynb #d3302d62
+# %% ../../nbs/backtest/02_execution_sim.ipynb #873449dd
 Touch = tuple[int, float, float, str]  # leg, share of the leg, price, rule
 
 
@@ -97,7 +97,7 @@ def stop_touch(
             return leg, (stop - a) / (b - a), stop, "stop"
     return None
 
-# %% ../../nbs/backtest/02_execution_sim.ipynb #c8d3463b
+# %% ../../nbs/backtest/02_execution_sim.ipynb #7db49a31
 def stop_limit_touch(
     path: Path,  # points in the order they are visited
     sign: int,  # +1 buy, -1 sell
@@ -114,7 +114,7 @@ def stop_limit_touch(
         return True, (leg, share, price, "stop_limit_gap" if rule == "stop_gap" else "stop_limit")
     return True, limit_touch(path, sign, limit, through, first_leg=leg + 1)
 
-# %% ../../nbs/backtest/02_execution_sim.ipynb #f84bd8a7
+# %% ../../nbs/backtest/02_execution_sim.ipynb #24af72ee
 class Resting:
     "An order that works at the simulated venue."
 
@@ -146,7 +146,7 @@ class Resting:
             return None
         return found
 
-# %% ../../nbs/backtest/02_execution_sim.ipynb #7e0444cd
+# %% ../../nbs/backtest/02_execution_sim.ipynb #12b449b6
 class _Queue:
     "The working orders of a venue, and the answers to requests about them."
 
@@ -205,7 +205,7 @@ def _replace_problem(resting: Resting, change: Replace) -> str:
         return f"{filled!r} have filled already; the new quantity must be larger"
     return ""
 
-# %% ../../nbs/backtest/02_execution_sim.ipynb #bb6a3512
+# %% ../../nbs/backtest/02_execution_sim.ipynb #c5f18136
 class _Executions(_Queue):
     "The part of a venue that makes fills and ends orders."
 
@@ -217,7 +217,7 @@ class _Executions(_Queue):
         "The quantity of a bar that may be ours."
         if self.rules.participation is None or math.isnan(volume):
             return math.inf
-        return whole_lots(self.rules.participation * volume, self.instruments[symbol].lot_size)
+        return floor_to_step(self.rules.participation * volume, self.instruments[symbol].lot_size)
 
     def _execute(self, resting: Resting, price: float, rule: str, ts: int, volume: dict[str, float]) -> Iterator[Event]:
         "Fill as much of an order as the bar allows."
@@ -252,7 +252,7 @@ class _Executions(_Queue):
                 del self.working[name]
                 yield OrderUpdate(ts, name, OrderEventKind.EXPIRE, "the session ended")
 
-# %% ../../nbs/backtest/02_execution_sim.ipynb #8ff0bead
+# %% ../../nbs/backtest/02_execution_sim.ipynb #6ccc5313
 Found = tuple[int, float, int, int, Resting, float, str]  # leg, share, stop before limit, number, order, price, rule
 
 

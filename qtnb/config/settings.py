@@ -6,7 +6,7 @@
 __all__ = ['M', 'Secret', 'SECTIONS', 'SWITCHES', 'parse_model', 'Settings', 'SettingRow', 'find_workspace', 'read_yaml',
            'load_settings']
 
-# %% ../../nbs/config/00_settings.ipynb #3036b020
+# %% ../../nbs/config/00_settings.ipynb #9006c386
 import configparser
 import os
 import types
@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 
 from ..core.errors import ConfigError, unknown_name
 
-# %% ../../nbs/config/00_settings.ipynb #9756e9e6
+# %% ../../nbs/config/00_settings.ipynb #0f4b2cee
 M = typing.TypeVar("M", bound=BaseModel)
 
 
@@ -53,7 +53,7 @@ def parse_model(
         shown = "**********" if _is_secret(model, first["loc"][0] if first["loc"] else "") else repr(first.get("input"))
         raise ConfigError(f"{kind} `{name}`{where} was {shown}; {rule[:1].lower()}{rule[1:]}; give a value that fits.") from None
 
-# %% ../../nbs/config/00_settings.ipynb #f4f38f99
+# %% ../../nbs/config/00_settings.ipynb #a710dedf
 Secret = SecretStr | None
 
 
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return [SettingRow(n, "" if v is None else str(v), self._sources.get(n, "default")) for n, v in values.items()]
 
-# %% ../../nbs/config/00_settings.ipynb #3cb008ef
+# %% ../../nbs/config/00_settings.ipynb #cc87e927
 @dataclass(frozen=True, slots=True)
 class SettingRow:
     "One line of `qt config show`."
@@ -133,7 +133,7 @@ class SettingRow:
     value: str  # value in force, as text; a secret shows as asterisks
     source: str  # "default", a file, "environment QTNB_LAKE" or "argument"
 
-# %% ../../nbs/config/00_settings.ipynb #d5afeaf9
+# %% ../../nbs/config/00_settings.ipynb #a8698e3f
 def _read_ini(path: Path) -> configparser.ConfigParser:
     "Parse one settings.ini, or say why it cannot be read."
     parser = configparser.ConfigParser(interpolation=None)
@@ -156,13 +156,13 @@ def find_workspace(
             return folder
     return None
 
-# %% ../../nbs/config/00_settings.ipynb #9fcfecfd
+# %% ../../nbs/config/00_settings.ipynb #c8047e7d
 SECTIONS = types.MappingProxyType({
     "workspace": ("name", "base_currency", "calendar"),
     "folders": ("lake", "artifacts", "logs", "state", "jobs", "configs"),
     "services": ("store", "executor"),
 })
-SWITCHES = ("workspace", "settings_file", "debug", "run_dir", "docs")  # QTNB_* variables that are not settings
+SWITCHES = ("workspace", "settings_file", "debug", "run_dir", "effort", "docs")  # QTNB_* variables that are not settings
 
 
 def _ini_layer(path: Path) -> dict[str, object]:
@@ -180,7 +180,7 @@ def _ini_layer(path: Path) -> dict[str, object]:
             found[key] = value
     return found
 
-# %% ../../nbs/config/00_settings.ipynb #d1cefc9e
+# %% ../../nbs/config/00_settings.ipynb #ce01ece9
 def read_yaml(
     path: Path,  # the file
 ) -> dict[str, object]:  # its top-level mapping; empty for an empty file
@@ -209,7 +209,7 @@ def _environment_layer(variables: Mapping[str, str | None]) -> dict[str, object]
     named = {k.lower().removeprefix("qtnb_"): v for k, v in variables.items() if k.lower().startswith("qtnb_") and v}
     return {name: value for name, value in named.items() if name not in SWITCHES}
 
-# %% ../../nbs/config/00_settings.ipynb #988fe1e4
+# %% ../../nbs/config/00_settings.ipynb #7732a429
 def _layers(root: Path, settings_file: Path | None) -> list[tuple[str, dict[str, object]]]:
     "Every source below the arguments, weakest first, with its label."
     ini, dotenv = root / "settings.ini", root / ".env"

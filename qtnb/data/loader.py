@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Source', 'open_store', 'missing_bars', 'get_bars', 'get_events', 'get_coverage']
 
-# %% ../../nbs/data/30_loader.ipynb #c8bc690e
+# %% ../../nbs/data/30_loader.ipynb #600df5c0
 import warnings
 from collections.abc import Sequence
 from os import PathLike
@@ -22,7 +22,7 @@ from .storage.base import STORES, BarStore
 from ..enums import Interval
 from ..utils.time import DAY_NS, BoundLike, format_ns, index_to_ns, parse_bound
 
-# %% ../../nbs/data/30_loader.ipynb #777620a7
+# %% ../../nbs/data/30_loader.ipynb #916a33a9
 Source = str | PathLike[str] | BarStore | None  # None = the workspace's lake; "sample"; a folder; a store
 
 
@@ -42,7 +42,7 @@ def open_store(
         return source
     raise DataError(f"`source` was {source!r}; it is None for the workspace's lake, 'sample', the path of a lake, or a store; pass one of these.")
 
-# %% ../../nbs/data/30_loader.ipynb #8d7e6d02
+# %% ../../nbs/data/30_loader.ipynb #1728e3bb
 def _symbol_list(symbols: str | Sequence[str], known: Sequence[str], where: str) -> list[str]:
     "The symbols that were asked for, each once; an error for the first unknown one."
     names = list(dict.fromkeys([symbols] if isinstance(symbols, str) else symbols))
@@ -65,7 +65,7 @@ def _check_interval(interval: str, store: BarStore, where: str) -> str:
         raise DataError(f"`interval` was {str(interval)!r}; {where} holds bars of {', '.join(have)} only; ask for one of these or fetch the bars first.")
     return str(interval)
 
-# %% ../../nbs/data/30_loader.ipynb #aaa7bb00
+# %% ../../nbs/data/30_loader.ipynb #56a3aaf0
 def _range(start: BoundLike | None, end: BoundLike | None, coverage: pd.DataFrame) -> tuple[int, int]:
     "The asked range in ns, both ends inside; open ends reach as far as the data."
     first, last = int(index_to_ns(coverage["first"]).min()), int(index_to_ns(coverage["last"]).max())
@@ -78,22 +78,16 @@ def _range(start: BoundLike | None, end: BoundLike | None, coverage: pd.DataFram
         raise DataError(f"the range {start!s} to {end!s} lies outside the data; {have} of {', '.join(coverage.index)}; ask within it.")
     return lower, upper
 
-# %% ../../nbs/data/30_loader.ipynb #9ac1fc0f
+# %% ../../nbs/data/30_loader.ipynb #ab204117
 def missing_bars(
-    store: BarStore,  # where the sessions are
-    symbol: str,  # one symbol
-    ts: np.ndarray,  # closes of its daily bars in the range, int64 ns UTC, sorted
-    lower: int,  # range, ns UTC
-    upper: int,
-    calendar: str,  # its calendar; "" = unknown
+    table: pd.DataFrame,  # stored sessions of the calendar
+    ts: np.ndarray,  # closes of a symbol's daily bars in the range, int64 ns UTC, sorted
+    lower: int,  # first instant of the range, ns UTC
+    upper: int,  # last instant, inside
 ) -> tuple[list[tuple[np.datetime64, np.datetime64, int]], int]:  # gaps (first, last, sessions), and sessions in the range
     "List the sessions of a range on which a symbol has no bar."
-    table = store.read_sessions(calendar) if calendar else None
-    if table is None or not len(table):
-        return [], len(ts)
-    closes = table["close"].to_numpy()
+    closes, dates = table["close"].to_numpy(), table["session"].to_numpy().astype("M8[D]")
     inside = (closes >= lower) & (closes <= upper)
-    dates = table["session"].to_numpy().astype("M8[D]")
     absent = dates[inside & ~np.isin(closes, ts)]
     return describe_gaps(absent, dates), int(inside.sum())
 
@@ -111,22 +105,23 @@ def _gap_text(symbol: str, gaps: list, total: int, instruments: pd.DataFrame) ->
     more = f", and {len(gaps) - 3} more gaps" if len(gaps) > 3 else ""
     return f"{symbol}: {count} of {total} sessions have no bar: {'; '.join(notes)}{more}"
 
-# %% ../../nbs/data/30_loader.ipynb #f5e0e1e7
-def _warn(
+# %% ../../nbs/data/30_loader.ipynb #140b21fb
+def _remarks(
     store: BarStore, frame: pd.DataFrame, coverage: pd.DataFrame, lower: int, upper: int, bounded: tuple[bool, bool], adjust: str
-) -> None:
-    "Warn about missing sessions and missing events of what was asked for, once per call."
+) -> list[str]:
+    "What is worth saying about the data behind an answer: missing sessions, missing events, short histories."
     lines: list[str] = []
     instruments = store.read_instruments()
+    daily = frame.attrs["interval"] == "1d"
+    tables = {c: store.read_sessions(c) for c in set(coverage["calendar"]) if c} if daily else {}
     ts = index_to_ns(frame.index.levels[0])[np.asarray(frame.index.codes[0])]  # type: ignore[attr-defined]
     names, codes = frame.index.levels[1], np.asarray(frame.index.codes[1])  # type: ignore[attr-defined]
-    for symbol, row in coverage.iterrows():
+    for symbol, begin, finish, calendar in zip(coverage.index, coverage["first"], coverage["last"], coverage["calendar"]):
         own = ts[codes == names.get_loc(symbol)] if symbol in names else ts[:0]
-        first, last = row["first"].value, row["last"].value
-        near = (max(lower, first), min(upper, last))
-        if frame.attrs["interval"] == "1d":
-            gaps, total = missing_bars(store, str(symbol), own, *near, row["calendar"])
-            lines += [_gap_text(str(symbol), gaps, total, instruments)] if gaps else []
+        first, last = begin.value, finish.value
+        if calendar in tables:
+            gaps, total = missing_bars(tables[calendar], own, max(lower, first), min(upper, last))
+            lines += [_gap_text(symbol, gaps, total, instruments)] if gaps else []
         if bounded[0] and first - lower > 7 * DAY_NS:
             lines.append(f"{symbol}: bars begin {format_ns(first)}, after the start that was asked for")
         if bounded[1] and upper - last > 7 * DAY_NS:
@@ -134,10 +129,9 @@ def _warn(
         known = instruments[instruments["symbol"] == symbol]
         if adjust != "none" and len(known) and (known["events_from"] == "").all():
             lines.append(f"{symbol}: no splits or dividends are known, so adjusted prices equal raw ones")
-    if lines:
-        warnings.warn(f"{len(lines)} remark(s) on the data:\n  " + "\n  ".join(lines), DataWarning, stacklevel=3)
+    return lines
 
-# %% ../../nbs/data/30_loader.ipynb #458b6277
+# %% ../../nbs/data/30_loader.ipynb #18a55705
 def _events_for(store: BarStore, coverage: pd.DataFrame, lower: int, as_of: int | None, interval: str) -> pd.DataFrame:
     "Events in force for some symbols, each with the close that a dividend is measured against."
     events = store.read_events(list(coverage.index), as_of=as_of)
@@ -156,7 +150,7 @@ def _events_for(store: BarStore, coverage: pd.DataFrame, lower: int, as_of: int 
                 events.loc[i, "reference"] = before.iloc[-1]
     return events
 
-# %% ../../nbs/data/30_loader.ipynb #f64c36e1
+# %% ../../nbs/data/30_loader.ipynb #5d187a75
 def get_bars(
     symbols: str | Sequence[str],  # one symbol or several
     start: BoundLike | None = None,  # first day or instant; None = where the data begins
@@ -184,7 +178,9 @@ def get_bars(
     if not len(frame):
         raise DataError(f"no bar of {', '.join(coverage.index)} lies between {format_ns(lower)} and {format_ns(upper)}"
                         + ("" if known is None else f" as known on {format_ns(known)}") + "; the range is too narrow or falls into a gap; widen it.")
-    _warn(store, frame, coverage, lower, upper, (start is not None, end is not None and known is None), adjust)
+    remarks = _remarks(store, frame, coverage, lower, upper, (start is not None, end is not None and known is None), adjust)
+    if remarks:
+        warnings.warn(f"{len(remarks)} remark(s) on the data:\n  " + "\n  ".join(remarks), DataWarning, stacklevel=2)
     if adjust != "none":
         frame = adjust_bars(frame, _events_for(store, coverage, lower, known, interval), mode=adjust, as_of=known)
     return frame if columns == list(BAR_COLUMNS) else frame[columns].__finalize__(frame)
@@ -198,7 +194,7 @@ def _fields(fields: str | Sequence[str] | None) -> list[str]:
             raise unknown_name("field", name, BAR_COLUMNS)
     return chosen
 
-# %% ../../nbs/data/30_loader.ipynb #34364d34
+# %% ../../nbs/data/30_loader.ipynb #96037091
 def get_events(
     symbols: str | Sequence[str] | None = None,  # one symbol, several, or None for all
     start: BoundLike | None = None,  # first day or instant; None = from the beginning

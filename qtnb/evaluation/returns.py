@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ReturnsLike', 'clean_returns', 'clean_equity', 'simple_returns', 'with_base', 'equity_from_returns',
-           'infer_periods_per_year', 'calendar_years', 'period_rate']
+           'align_benchmark', 'infer_periods_per_year', 'calendar_years', 'period_rate']
 
-# %% ../../nbs/evaluation/00_returns.ipynb #5aa36213
+# %% ../../nbs/evaluation/00_returns.ipynb #1bab55fa
 import math
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ import pandas as pd
 from ..core.errors import DataError
 from ..utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../nbs/evaluation/00_returns.ipynb #48e37332
+# %% ../../nbs/evaluation/00_returns.ipynb #cf6afe54
 ReturnsLike = pd.Series | np.ndarray | Sequence[float]  # simple returns, decimal, shape (n,)
 
 
@@ -32,7 +32,7 @@ def clean_returns(
         raise DataError(f"`returns` held {values[at]} at position {at}; returns must be finite; look for a price or an equity of zero.")
     return values[~np.isnan(values)]
 
-# %% ../../nbs/evaluation/00_returns.ipynb #60fd7bd0
+# %% ../../nbs/evaluation/00_returns.ipynb #fd87b0c6
 def clean_equity(
     equity: pd.Series,  # account value indexed by ts (aware, strictly increasing), shape (T,); NaN rows are dropped
 ) -> tuple[pd.Series, bool]:  # the curve, cut at ruin with a last value of 0; whether it was cut
@@ -56,7 +56,7 @@ def clean_equity(
         ns, values = ns[:end + 1], np.append(values[:end], 0.0)
     return pd.Series(values, index=to_index(ns), name="equity"), ruined
 
-# %% ../../nbs/evaluation/00_returns.ipynb #859a10e2
+# %% ../../nbs/evaluation/00_returns.ipynb #cc0b484a
 def simple_returns(
     equity: pd.Series,  # account value indexed by ts, shape (T,); its first row is the base
 ) -> pd.Series:  # decimal, indexed by the stamp that ends each period, shape (T - 1,); cut at ruin
@@ -85,7 +85,22 @@ def equity_from_returns(
     known = returns.dropna()
     return with_base(pd.Series(base * np.cumprod(1.0 + clean_returns(known)), index=known.index), base)
 
-# %% ../../nbs/evaluation/00_returns.ipynb #6775beb5
+# %% ../../nbs/evaluation/00_returns.ipynb #95c787d5
+def align_benchmark(
+    benchmark: pd.Series,  # value or total-return price indexed by ts (aware, increasing), shape (B,)
+    equity: pd.Series,  # the curve to compare with, indexed by ts, shape (T,)
+) -> pd.Series:  # benchmark on the stamps of the equity, in money, shape (T,); NaN before it begins
+    "Put a benchmark on the stamps of an equity curve and scale it to the same start."
+    known, ns = benchmark.dropna(), index_to_ns(pd.DatetimeIndex(equity.index))
+    rows = np.searchsorted(index_to_ns(pd.DatetimeIndex(known.index)), ns, side="right") - 1
+    if len(known) == 0 or rows[-1] < 0:
+        raise DataError(f"`benchmark` had {len(known)} known rows, none at or before the last equity row ({equity.index[-1]}); "
+                        "pass one that covers the same time.")
+    values = np.where(rows >= 0, known.to_numpy(dtype=np.float64)[rows], math.nan)
+    first = int(np.argmax(rows >= 0))
+    return pd.Series(values * (float(equity.iloc[first]) / values[first]), index=equity.index, name="benchmark")
+
+# %% ../../nbs/evaluation/00_returns.ipynb #bc071b5b
 _STEPS = ((4.5, 10.0, 52.0), (20.0, 45.0, 12.0), (80.0, 100.0, 4.0), (350.0, 380.0, 1.0))  # gap in days from, to -> steps per year
 
 
@@ -114,7 +129,7 @@ def calendar_years(
     ns = index_to_ns(index)
     return float(ns[-1] - ns[0]) / (365.25 * DAY_NS) if len(ns) else 0.0
 
-# %% ../../nbs/evaluation/00_returns.ipynb #4dfe4384
+# %% ../../nbs/evaluation/00_returns.ipynb #53a58a15
 def period_rate(
     annual_rate: float,  # decimal per year
     periods_per_year: float,  # periods in a year
