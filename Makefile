@@ -44,7 +44,7 @@ lab: $(DEV) ## open JupyterLab on the notebooks
 
 test: $(DEV) ## run every test: each notebook, and everything under tests/
 	@./.ci/browser
-	@$(PY) -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(PY) -m pytest -n auto $(ARGS)
 
 lint: $(DEV) ## ruff on the exported code and the tests, pyright on the exported code
 	@$(PY) -m ruff check qtnb tests
@@ -58,7 +58,7 @@ bench: $(DEV) ## measure the engine against a bare loop
 
 clean: ## remove .venv, caches and everything built (never data/, artifacts/ or logs/)
 	@if [ -f $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
-	@rm -rf _docs artifacts/docs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .jupyter_cache
+	@rm -rf _docs jupyter_execute artifacts/docs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .jupyter_cache
 	@find _proc -mindepth 1 ! -name .gitkeep -delete 2>/dev/null || true
 	@find nbs qtnb tests -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 

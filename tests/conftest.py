@@ -1,57 +1,12 @@
-"""What every test shares: the tools a machine may lack, a throw-away workspace, and the promise to leave the repository clean."""
+"""What every test shares: a throw-away workspace, the order of the tests, and the promise to leave the repository clean."""
 
 from __future__ import annotations
 
-import functools
 import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-
-REPO = Path(__file__).resolve().parents[1]
-CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
-
-TOOLS = {
-    "chromium": [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-        "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    ],
-}
-
-
-@functools.cache
-def find_tool(name: str) -> str | None:
-    """Return the path of the first program that answers to `name`, or None when the machine has none that starts."""
-    for candidate in TOOLS.get(name, [name]):
-        path = shutil.which(candidate)
-        if path is None:
-            continue
-        try:
-            started = subprocess.run([path, "--version"], capture_output=True, timeout=60, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if started.returncode == 0:
-            return path
-    return None
-
-
-def require_tool(name: str) -> str:
-    """Return the path of a program, or skip the test by name; under CI=true a missing program is a failure."""
-    path = find_tool(name)
-    if path is None:
-        message = f"{name} is not installed"
-        if CI:
-            pytest.fail(f"{message}; under CI=true every tool must be present", pytrace=False)
-        pytest.skip(message)
-    return path
+from support import CI, REPO, require_tool, run
 
 
 @pytest.fixture(name="require_tool", scope="session")
@@ -79,29 +34,31 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def project_files() -> list[Path]:
-    """Every file that is, or could be, committed: tracked files and new ones that are not ignored."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=REPO, capture_output=True, check=False
-    )
-    if listed.returncode:
-        skipped = {".venv", ".git", "_docs", "_proc", "data", "artifacts", "logs", "build", "dist", "__pycache__"}
-        found = (path for path in REPO.rglob("*") if path.is_file())
-        return sorted(path for path in found if not skipped & set(path.relative_to(REPO).parts))
-    names = listed.stdout.decode().split("\0")
-    return sorted({REPO / name for name in names if name and (REPO / name).is_file()})
+# -- order and sharing of work --------------------------------------------------------------------------------------------
 
-
-def no_problems(found: Iterable[str], rule: str) -> None:
-    """Fail with the rule and every place that breaks it, one a line; pass when there is none."""
-    lines = list(found)
-    if lines:
-        pytest.fail("\n  ".join([rule, *lines]), pytrace=False)
+# Tests that share something expensive stay together in one worker: the built site, the built and installed wheel.
+TOGETHER = {"tests/test_docs.py": "site", "tests/browser/test_site.py": "site", "tests/test_package.py": "package"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the long tests first, so that no worker is left alone with one at the end."""
+    for item in items:
+        if TOGETHER.get(item.nodeid.split("::")[0]) == "site":
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Hand out the tests one by one, except those that belong together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER.get(nodeid.split("::")[0], nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 # -- the repository stays as it was ---------------------------------------------------------------------------------------
@@ -148,38 +105,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 _BEFORE: pytest.StashKey[set[str]] = pytest.StashKey()
 _LEFT: pytest.StashKey[list[str]] = pytest.StashKey()
-
-
-# -- programs -------------------------------------------------------------------------------------------------------------
-
-
-def run(
-    *command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 600
-) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and return its exit code and text; extra variables join the present environment."""
-    return subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
-def run_python(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
-    """Run this Python in a fresh process."""
-    return run(sys.executable, *arguments, **options)
-
-
-@pytest.fixture
-def clean_copy(tmp_path: Path) -> Iterator[Path]:
-    """A copy of the files that git would commit, to build or to damage."""
-    target = tmp_path / "copy"
-    for path in project_files():
-        place = target / path.relative_to(REPO)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, place)
-    yield target
-    shutil.rmtree(target, ignore_errors=True)

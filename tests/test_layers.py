@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import REPO, no_problems
+from support import REPO, no_problems
 
 PACKAGE = REPO / "qtnb"
 
@@ -45,12 +45,12 @@ THIRD_PARTY = {
     "features": PLAIN | {"statsmodels"},
     "portfolio": PLAIN | {"statsmodels"},
     "risk": PLAIN | {"statsmodels"},
-    "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "pyarrow", "statsmodels"},
+    "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "statsmodels"},
     "strategies": PLAIN | {"statsmodels"},
     "reporting": PLAIN | {"bokeh", "IPython", "ipywidgets", "jinja2"},
     "backtest": PLAIN | {"tqdm"},
     "live": PLAIN | {"tqdm"},
-    "pipelines": PLAIN | {"jupyter_client", "nbclient", "nbformat", "papermill", "pyarrow", "tqdm", "yaml"},
+    "pipelines": PLAIN | {"ipykernel", "jupyter_client", "nbclient", "nbformat", "papermill", "pyarrow", "tqdm", "yaml", "zmq"},
     "api": PLAIN | {"rich", "typer", "yaml"},
     "plugins": PLAIN,
 }
@@ -252,7 +252,7 @@ def module_state(modules: dict[str, Module]) -> list[str]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
             for target in targets:
                 if isinstance(target, ast.Name) and isinstance(node.value, containers):
-                    if target.id != "__all__" and not target.id.lstrip("_").isupper():
+                    if target.id not in {"__all__", "_all_"} and not target.id.lstrip("_").isupper():
                         found.append(f"{place}:{node.lineno}: {module.name} binds `{target.id}` to a container")
     return found
 

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import REPO, no_problems, project_files
+from support import REPO, no_problems, project_files
 from test_notebooks import NBS, NOTEBOOKS, name_of
 
 NAME = re.compile(r"(?P<number>\d\d)(?P<letter>[a-z]?)_(?P<rest>[a-z][a-z0-9_]*)")

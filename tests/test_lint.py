@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import REPO, run_python
+from support import REPO, no_problems, run_python
 
 
 def test_ruff() -> None:
     """Findings in qtnb/ are repaired in the notebook they came from."""
     ended = run_python("-m", "ruff", "check", "--no-cache", "--output-format=concise", "qtnb", "tests", cwd=REPO)
-    assert ended.returncode == 0, f"\n{ended.stdout}{ended.stderr}"
+    no_problems((ended.stdout + ended.stderr).splitlines() if ended.returncode else [], "Findings of `ruff check qtnb tests`:")
 
 
 def test_ruff_sees_a_planted_mistake(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPO, require_tool, run
+from support import REPO, require_tool, run
 
 TARGETS = "help backtest live fetch lab test lint docs bench clean distclean".split()
 VENV = REPO / ".ci/venv"

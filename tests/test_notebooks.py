@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import REPO, run_python
+from support import REPO, run_python
 
 NBS = REPO / "nbs"
 RUNNER = Path(__file__).with_name("notebook_runner.py")

@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import REPO, no_problems, project_files, run_python
+from support import REPO, no_problems, project_files, run_python
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
+pytestmark = pytest.mark.slow
 
 SETUPTOOLS = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 MAPPED = {package: folder for package, folder in SETUPTOOLS["package-dir"].items() if package != "qtnb"}

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import run
+from support import run
 
-pytestmark = [pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 QT = Path(sys.executable).with_name("qt")
 ENVIRONMENT_CANARY = "canary-4f1c9a7e-environment"
@@ -120,7 +120,7 @@ def test_a_job_that_prints_a_secret_leaves_asterisks(aviary: Path) -> None:
 def test_secrets_are_no_parameters(aviary: Path, name: str) -> None:
     """Parameters are kept in the executed notebook, so a parameter that is called like a secret is refused before a run begins."""
     write_job(aviary, "plain", "print('done')", parameters=f"{name} = 'x'")
-    answer = qt("job", "run", "plain", "--param", f"{name}={ENVIRONMENT_CANARY}", cwd=aviary)
+    answer = qt("job", "run", "plain", "-p", f"{name}={ENVIRONMENT_CANARY}", cwd=aviary)
     assert answer.returncode == 2, answer.stdout + answer.stderr
     assert name in answer.stderr
     assert not list((aviary / "artifacts").rglob("*.ipynb"))

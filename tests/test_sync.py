@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import REPO, no_problems, run_python
+from support import REPO, no_problems, run_python
 
 EXPORT = "from nbdev.doclinks import nbdev_export; nbdev_export()"
 CLEAN = "from nbdev.clean import nbdev_clean; nbdev_clean()"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from conftest import REPO, run_python
+from support import REPO, no_problems, run_python
 
 # No system Node on PATH, and no way to fetch one.
 HERMETIC = {
@@ -18,7 +18,7 @@ HERMETIC = {
 def test_pyright() -> None:
     """Findings are repaired in the notebook they came from."""
     ended = run_python("-m", "pyright", "--pythonpath", sys.executable, cwd=REPO, env=HERMETIC)
-    assert ended.returncode == 0, f"\n{ended.stdout}{ended.stderr}"
+    no_problems((ended.stdout + ended.stderr).splitlines() if ended.returncode else [], "Findings of `pyright`:")
 
 
 def test_pyright_sees_a_planted_mistake(tmp_path: Path) -> None:

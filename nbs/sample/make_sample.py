@@ -59,7 +59,7 @@ def events(source: Path) -> pd.DataFrame:
     found = []
     for symbol, own in factors.groupby("symbol"):
         rows = list(own.itertuples())
-        for row, after in zip(rows[1:], rows[2:]):  # the first row carries no event of its own
+        for row, after in zip(rows[1:], rows[2:], strict=False):  # the first row carries no event of its own
             last = np.datetime64(pd.Timestamp(row.date), "D")
             ex_date = calendar[np.searchsorted(calendar, last, side="right")]
             if row.split_factor != after.split_factor:
@@ -89,12 +89,15 @@ def instruments(table: pd.DataFrame) -> pd.DataFrame:
         if symbol == "GOOGL" and ticker == "GOOG":
             note = "class A traded as GOOG until 2014-04-02"
         open_end = "" if last == last_day else last
-        rows.append((symbol, ticker, NAMES.get(symbol, f"unnamed company, ticker {ticker} until reused"), CALENDAR, "USD", first, open_end, events_from, note))
-    gap = ("QQQ", "QQQQ", NAMES["QQQ"], CALENDAR, "USD", "2004-12-01", "2011-03-22", "1998-01-02", "traded as QQQQ; these bars are not in the source, its events are")
+        name = NAMES.get(symbol, f"unnamed company, ticker {ticker} until reused")
+        rows.append((symbol, ticker, name, CALENDAR, "USD", first, open_end, events_from, note))
+    gap = ("QQQ", "QQQQ", NAMES["QQQ"], CALENDAR, "USD", "2004-12-01", "2011-03-22", "1998-01-02",
+           "traded as QQQQ; these bars are not in the source, its events are")
     whole = next(r for r in rows if r[0] == "QQQ")
     rows.remove(whole)
     rows += [(*whole[:6], "2004-11-30", *whole[7:]), gap, (*whole[:5], "2011-03-23", *whole[6:])]
-    rows.append(("BAC", "NB", NAMES["BAC"], CALENDAR, "USD", "1998-01-02", "1998-09-30", "1998-01-02", "NationsBank, ticker NB; these bars are not in the source, its events are"))
+    rows.append(("BAC", "NB", NAMES["BAC"], CALENDAR, "USD", "1998-01-02", "1998-09-30", "1998-01-02",
+                 "NationsBank, ticker NB; these bars are not in the source, its events are"))
     columns = ["symbol", "ticker", "name", "calendar", "currency", "valid_from", "valid_to", "events_from", "note"]
     return pd.DataFrame(rows, columns=columns).sort_values(["symbol", "valid_from"], ignore_index=True)
 
@@ -115,16 +118,20 @@ def defects(table: pd.DataFrame) -> pd.DataFrame:
         missing = np.setdiff1d(every, have)
         if len(missing):
             gaps = describe_gaps(missing, every)
-            why = "traded as QQQQ, which is not in the source" if symbol == "QQQ" else f"no bar on {len(missing)} sessions, {len(gaps)} gaps, longest {max(g[2] for g in gaps)}"
-            rows.append((symbol, "missing sessions", str(missing[0]), str(missing[-1]), len(missing), why, "left missing; `get_bars` warns with the numbers"))
+            why = f"{len(gaps)} gap(s), the longest of {max(g[2] for g in gaps)} session(s)"
+            why = "traded as QQQQ, which is not in the source" if symbol == "QQQ" else why
+            rows.append((symbol, "missing sessions", str(missing[0]), str(missing[-1]), len(missing), why,
+                         "left missing; `get_bars` warns with the numbers"))
         zero = own[own["volume"] == 0]
         if len(zero):
-            rows.append((symbol, "zero volume", zero["session"].min(), zero["session"].max(), len(zero), "no shares traded on a session with a bar", "kept as in the source"))
+            rows.append((symbol, "zero volume", zero["session"].min(), zero["session"].max(), len(zero),
+                         "no shares traded on a session with a bar", "kept as in the source"))
     for symbol, day, what in PRINTS:
         rows.append((symbol, "bad print", day, day, 1, what, "kept as in the source"))
     for symbol in sorted({s for s in table["symbol"] if s.endswith(".1998")} | {"WMI"}):
         own = table[table["symbol"] == symbol]
-        rows.append((symbol, "no events", own["session"].min(), own["session"].max(), len(own), "the source has no splits or dividends", "adjusted prices equal raw ones; `get_bars` warns"))
+        rows.append((symbol, "no events", own["session"].min(), own["session"].max(), len(own),
+                     "the source has no splits or dividends", "adjusted prices equal raw ones; `get_bars` warns"))
     table = pd.DataFrame(rows, columns=["symbol", "kind", "first", "last", "sessions", "what", "handled"])
     return table.sort_values(["kind", "symbol", "first"], ignore_index=True)
 

@@ -68,6 +68,15 @@ def sphinx(source: Path, out: Path, doctrees: Path, workers: int) -> None:
         raise BuildFailed(f"Sphinx complained:\n{found}")
 
 
+def forget_if_pages_changed(work: Path) -> None:
+    "Parsed pages remember which other pages there were; when that changes, they are parsed anew."
+    now = "\n".join(sorted(p.relative_to(work / "source").as_posix() for p in (work / "source").rglob("*") if p.is_file()))
+    kept = work / "pages.txt"
+    if not kept.exists() or kept.read_text(encoding="utf-8") != now:
+        shutil.rmtree(work / "doctrees", ignore_errors=True)
+        kept.write_text(now, encoding="utf-8")
+
+
 def build(out: Path, work: Path = WORK, *, workers: int = 2, say=print, keep_going: bool = False) -> Path:
     "Build the whole site into `out`."
     start = time.perf_counter()
@@ -81,6 +90,7 @@ def build(out: Path, work: Path = WORK, *, workers: int = 2, say=print, keep_goi
         executed = outputs(notebooks, work / "outputs", workers, say, keep_going)
         say("3/4 Sphinx")
         write(notebooks, proc, executed, work / "source")
+        forget_if_pages_changed(work)
         sphinx(work / "source", out, work / "doctrees", workers)
         copy_notebooks(notebooks, out)
     say("4/4 following every link")

@@ -60,7 +60,7 @@ html_theme_options = {
     "search_as_you_type": True,
     "show_toc_level": 2,
     "back_to_top_button": False,
-    "pygments_light_style": "default",
+    "pygments_light_style": "github-light",
     "pygments_dark_style": "github-dark",
 }
 
@@ -72,6 +72,8 @@ def symbols() -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     twice = set()
     for n in NOTEBOOKS.values():
+        if "/" in n.docname:
+            found[n.docname] = (n.docname, "")
         if not n.module:
             continue
         module = n.module
@@ -86,8 +88,8 @@ def symbols() -> dict[str, tuple[str, str]]:
 
 
 def is_distinct(name: str) -> bool:
-    "Whether a back-ticked name cannot be an ordinary word: it has a capital, an underscore or a dot."
-    return bool(re.search(r"[A-Z_.]", name))
+    "Whether a back-ticked name cannot be an ordinary word: it has a capital, an underscore, a dot or a slash."
+    return bool(re.search(r"[A-Z_./]", name))
 
 
 def link_names(app, doctree, docname) -> None:

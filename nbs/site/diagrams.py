@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 
 SIZE, LINE, PAD_X, PAD_Y, GAP, RANK_GAP = 14.0, 19.0, 14.0, 10.0, 30.0, 26.0
-WIDEST = 900.0  # a diagram that would be wider is turned upright
+WIDEST = 1000.0  # a diagram that would be wider is turned upright
 NARROW, WIDE = set("iljtfrI.,:;'|!()[]{} `"), set("mwMW@%")
 
 

@@ -108,7 +108,7 @@ def run(notebook: Notebook) -> dict[str, list]:
     env.pop("IN_TEST", None)
     client = NotebookClient(nb, timeout=LIMIT, kernel_name="python3", resources={"metadata": {"path": str(notebook.path.parent)}}, record_timing=False,
                             extra_arguments=["--log-level=40"])
-    where = notebook.path.relative_to(ROOT)
+    where = os.path.relpath(notebook.path, ROOT)
     try:
         with client.setup_kernel(env=env, cwd=str(notebook.path.parent)):
             for index, cell in enumerate(nb.cells):

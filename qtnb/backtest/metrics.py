@@ -66,9 +66,15 @@ def execution_warnings(
     "Say in words what puts a result in doubt."
     found = []
     if figures["largest_volume_share"] > volume_share:
-        found.append(f"an order took {figures['largest_volume_share']:.0%} of its bar's volume; above {volume_share:.0%} the price would have moved. Trade less, or cap it: BarFill(participation={volume_share}).")
+        found.append(
+            f"an order took {figures['largest_volume_share']:.0%} of its bar's volume; above {volume_share:.0%} the price would have moved. "
+            f"Trade less, or cap it: BarFill(participation={volume_share})."
+        )
     if figures["lowest_cash"] < 0.0:
-        found.append(f"cash fell to {figures['lowest_cash']:,.2f}: money was spent that was not there, and no interest was charged for it. Lower the exposure.")
+        found.append(
+            f"cash fell to {figures['lowest_cash']:,.2f}: money was spent that was not there, and no interest was charged for it. "
+            "Lower the exposure."
+        )
     if figures["orders"] and figures["denied"] + figures["rejected"] > 0.05 * figures["orders"]:
         found.append(f"{figures['denied'] + figures['rejected']} of {figures['orders']} orders were refused; the reasons are in `result.orders`.")
     return found

@@ -145,7 +145,8 @@ def bars_from_frame(
     missing = [name for name in FIELDS if name not in frame.columns]
     if list(frame.index.names) != ["ts", "symbol"] or missing:
         raise DataError(
-            f"the frame of bars had index {list(frame.index.names)} and lacked columns {missing}; it needs index ['ts', 'symbol'] and columns {list(FIELDS)}."
+            f"the frame of bars had index {list(frame.index.names)} and lacked columns {missing}; "
+            f"it needs index ['ts', 'symbol'] and columns {list(FIELDS)}."
         )
     level = frame.index.levels[0]  # type: ignore[attr-defined]
     if getattr(level, "tz", None) is None:
@@ -254,7 +255,8 @@ class BarsWindow(Bars):
         if row and ts <= int(self.ts[-1]):
             raise DataError(f"a bar at ts {ts} came after one at {int(self.ts[-1])}; bars must move forward in time.")
         if [len(column) for column in values] != [len(self.symbols)] * len(FIELDS):
-            raise DataError(f"a row of bars had {[len(c) for c in values]} values; it needs {len(FIELDS)} columns of {len(self.symbols)}, one value per symbol.")
+            sizes = [len(column) for column in values]
+            raise DataError(f"a row of bars had {sizes} values; it needs {len(FIELDS)} columns of {len(self.symbols)}, one value per symbol.")
         if row == len(self._room_ts):
             self._grow()
         self._room_ts[row] = ts

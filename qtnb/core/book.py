@@ -99,7 +99,7 @@ class _Account:
         currencies = {h.instrument.currency for h in self.holdings.values()} | set(self.cash)
         for currency in sorted(currencies - set(self.fx)):
             raise DataError(f"`fx` had no rate for {currency!r}; the book needs {base_currency} per unit of every currency it may hold.")
-        for name, amount in {**self.cash, **self.fx}.items():
+        for name, amount in [*self.cash.items(), *self.fx.items()]:
             if not math.isfinite(amount):
                 raise DataError(f"the amount or rate of {name!r} was {amount!r}; it must be a finite number.")
         for currency in currencies:
@@ -150,7 +150,10 @@ class Book(_Account):
         if holding is None:
             raise unknown_name("instrument", action.symbol, self.holdings)
         if action.kind not in ("split", "dividend") or not (math.isfinite(action.value) and action.value > 0.0):
-            raise DataError(f"corporate action {action.kind!r} of {action.symbol!r} had value {action.value!r}; it must be a 'split' or a 'dividend' with a positive finite value.")
+            raise DataError(
+                f"corporate action {action.kind!r} of {action.symbol!r} had value {action.value!r}; "
+                "it must be a 'split' or a 'dividend' with a positive finite value."
+            )
         currency, income = holding.instrument.currency, 0.0
         if action.kind == "split":
             holding.quantity *= action.value

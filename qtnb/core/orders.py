@@ -61,8 +61,8 @@ _ENDED = frozenset({Status.CANCELED, Status.EXPIRED, Status.REJECTED})
 _ASKED = frozenset({Status.PENDING_CANCEL, Status.PENDING_REPLACE})
 
 # %% ../../nbs/core/04_orders.ipynb #10219ea0
-class OrderState:
-    "An order and what has become of it."
+class _OrderRecord:
+    "What is known about an order, and the checks on what is reported about it."
 
     __slots__ = ("average_price", "exec_ids", "fees", "filled_quantity", "order", "quantity", "reason", "status", "ts")
 
@@ -86,6 +86,50 @@ class OrderState:
         "Quantity that may still trade; 0 once the order has ended."
         return 0.0 if self.status.is_final else self.quantity - self.filled_quantity
 
+    def _is_filled(self) -> bool:
+        "Whether everything has filled, a rounding error aside."
+        return self.filled_quantity >= self.quantity * (1.0 - 1e-9)
+
+    def _check_fill(self, fill: Fill) -> None:
+        "Raise StateMismatch on a fill that contradicts the order."
+        order = self.order
+        if not (0.0 < fill.quantity < math.inf and math.isfinite(fill.price) and math.isfinite(fill.fee)):
+            raise StateMismatch(
+                f"execution {fill.exec_id!r} had quantity {fill.quantity!r}, price {fill.price!r} and fee {fill.fee!r}; "
+                "they must be finite, and the quantity positive."
+            )
+        if fill.client_order_id != order.client_order_id:
+            raise StateMismatch(f"execution {fill.exec_id!r} names order {fill.client_order_id!r}; it was handed to order {order.client_order_id!r}.")
+        if self.status not in FILLABLE:
+            raise StateMismatch(
+                f"order {order.client_order_id!r} was {self.status} when a fill of {fill.quantity!r} came; nothing of it can trade any more."
+            )
+        if fill.symbol != order.symbol or fill.side is not order.side:
+            raise StateMismatch(
+                f"a fill to {fill.side} {fill.symbol!r} was reported for order {order.client_order_id!r}, which is to {order.side} {order.symbol!r}."
+            )
+        excess = self.filled_quantity + fill.quantity - self.quantity
+        if excess > 1e-9 * self.quantity:
+            raise StateMismatch(f"order {order.client_order_id!r} of {self.quantity!r} would be overfilled by {excess!r} with execution {fill.exec_id!r}.")
+
+    def _replace(self, update: OrderUpdate, following: Status) -> Status:
+        "Take over the terms of a replacement; returns the state afterwards."
+        for value in (update.quantity, update.limit_price, update.stop_price):
+            if value is not None and not 0.0 < value < math.inf:
+                raise StateMismatch(f"a replacement of order {self.order.client_order_id!r} held the number {value!r}; it must be positive and finite.")
+        order, terms = self.order, {k: getattr(update, k) for k in ("quantity", "limit_price", "stop_price") if getattr(update, k) is not None}
+        self.order = replace(order, **terms)
+        self.quantity = self.order.quantity
+        if self._is_filled():
+            return Status.FILLED
+        return Status.PARTIALLY_FILLED if self.status is Status.FILLED else following
+
+# %% ../../nbs/core/04_orders.ipynb #77e696ae
+class OrderState(_OrderRecord):
+    "An order and what has become of it."
+
+    __slots__ = ()
+
     def apply(
         self,
         update: OrderUpdate,  # what happened
@@ -93,7 +137,8 @@ class OrderState:
         "Move along the graph, or raise StateMismatch."
         following = TRANSITIONS.get((self.status, update.kind))
         if following is None:
-            raise StateMismatch(f"order {self.order.client_order_id!r} was {self.status} when '{update.kind}' came; the graph of order states has no such edge.")
+            name = self.order.client_order_id
+            raise StateMismatch(f"order {name!r} was {self.status} when '{update.kind}' came; the graph of order states has no such edge.")
         if update.kind is Kind.REPLACE and (self.status.is_working or self.status is Status.FILLED):
             following = self._replace(update, following)
         if following is Status.ACCEPTED and self.filled_quantity > 0.0:
@@ -121,37 +166,6 @@ class OrderState:
         elif self.status not in _ENDED and self.status not in _ASKED:
             self.status = Status.PARTIALLY_FILLED
         return True
-
-    def _is_filled(self) -> bool:
-        "Whether everything has filled, a rounding error aside."
-        return self.filled_quantity >= self.quantity * (1.0 - 1e-9)
-
-    def _check_fill(self, fill: Fill) -> None:
-        "Raise StateMismatch on a fill that contradicts the order."
-        order = self.order
-        if not (0.0 < fill.quantity < math.inf and math.isfinite(fill.price) and math.isfinite(fill.fee)):
-            raise StateMismatch(f"execution {fill.exec_id!r} had quantity {fill.quantity!r}, price {fill.price!r} and fee {fill.fee!r}; they must be finite, and the quantity positive.")
-        if fill.client_order_id != order.client_order_id:
-            raise StateMismatch(f"execution {fill.exec_id!r} names order {fill.client_order_id!r}; it was handed to order {order.client_order_id!r}.")
-        if self.status not in FILLABLE:
-            raise StateMismatch(f"order {order.client_order_id!r} was {self.status} when a fill of {fill.quantity!r} came; nothing of it can trade any more.")
-        if fill.symbol != order.symbol or fill.side is not order.side:
-            raise StateMismatch(f"a fill to {fill.side} {fill.symbol!r} was reported for order {order.client_order_id!r}, which is to {order.side} {order.symbol!r}.")
-        excess = self.filled_quantity + fill.quantity - self.quantity
-        if excess > 1e-9 * self.quantity:
-            raise StateMismatch(f"order {order.client_order_id!r} of {self.quantity!r} would be overfilled by {excess!r} with execution {fill.exec_id!r}.")
-
-    def _replace(self, update: OrderUpdate, following: Status) -> Status:
-        "Take over the terms of a replacement; returns the state afterwards."
-        for value in (update.quantity, update.limit_price, update.stop_price):
-            if value is not None and not 0.0 < value < math.inf:
-                raise StateMismatch(f"a replacement of order {self.order.client_order_id!r} held the number {value!r}; it must be positive and finite.")
-        order, terms = self.order, {k: getattr(update, k) for k in ("quantity", "limit_price", "stop_price") if getattr(update, k) is not None}
-        self.order = replace(order, **terms)
-        self.quantity = self.order.quantity
-        if self._is_filled():
-            return Status.FILLED
-        return Status.PARTIALLY_FILLED if self.status is Status.FILLED else following
 
 # %% ../../nbs/core/04_orders.ipynb #9a3cc6d2
 def client_order_id(

@@ -22,6 +22,11 @@ def _qualified(thing: object) -> str:
     return f"{getattr(thing, '__module__', '')}:{getattr(thing, '__qualname__', repr(thing))}"
 
 
+def _taken(kind: str, name: str, held: object) -> ConfigError:
+    "The error for a name that means something else already."
+    return ConfigError(f"{kind} {name!r} is registered already, as {_qualified(held)}; choose another name or pass `force=True`.")
+
+
 def _same(a: object, b: object) -> bool:
     "Whether two registrations mean the same thing, in the package or in a notebook."
     (module_a, _, name_a), (module_b, _, name_b) = _qualified(a).partition(":"), _qualified(b).partition(":")
@@ -54,7 +59,7 @@ class Registry(Generic[T]):
         for key in (name, *aliases):
             held = self._things.get(self._aliases.get(key, key))
             if held is not None and not force and not _same(held, thing):
-                raise ConfigError(f"{self.kind} {key!r} is registered already, as {_qualified(held)}; choose another name or pass `force=True`.")
+                raise _taken(self.kind, key, held)
         self._things[name] = thing
         self._aliases.pop(name, None)
         self._aliases.update({alias: name for alias in aliases})
@@ -95,7 +100,3 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         "Iterate over the names."
         return iter(self.names())
-
-    def __len__(self) -> int:
-        "How many things there are."
-        return len(self._things)

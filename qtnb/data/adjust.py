@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['AdjustMode', 'ADJUST_MODES', 'event_factors', 'factors_at', 'adjust_bars']
 
-# %% ../../nbs/data/02_adjust.ipynb #5d99d6f9
+# %% ../../nbs/data/02_adjust.ipynb #e1468d4a
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from ..core.errors import DataError, unknown_name
-from .schema import BAR_COLUMNS, bars_frame, normalise_events
+from .schema import BAR_COLUMNS
 from ..utils.time import BoundLike, format_ns, index_to_ns, parse_bound
 
-# %% ../../nbs/data/02_adjust.ipynb #73344b14
+# %% ../../nbs/data/02_adjust.ipynb #50027ac3
 AdjustMode = Literal["none", "splits", "all"]
 ADJUST_MODES: tuple[str, ...] = ("none", "splits", "all")
 
@@ -39,7 +39,7 @@ def event_factors(
                         "a dividend is smaller than the price; mend the event, or record it as a delisting.")
     return at, price, np.where(is_split, value, 1.0)
 
-# %% ../../nbs/data/02_adjust.ipynb #25eba90a
+# %% ../../nbs/data/02_adjust.ipynb #aea3bc36
 def factors_at(
     ts: np.ndarray,  # closes of the bars, int64 ns UTC, shape (T,)
     at: np.ndarray,  # instants of the events, sorted, shape (E,)
@@ -49,7 +49,7 @@ def factors_at(
     later = np.concatenate([np.cumprod(factors[::-1])[::-1], [1.0]])
     return later[np.searchsorted(at, ts, side="right")]
 
-# %% ../../nbs/data/02_adjust.ipynb #7fe51e8d
+# %% ../../nbs/data/02_adjust.ipynb #01b223dd
 def adjust_bars(
     frame: pd.DataFrame,  # raw bar table
     events: pd.DataFrame,  # canonical events of its symbols

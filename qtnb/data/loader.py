@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Source', 'open_store', 'missing_bars', 'get_bars', 'get_events', 'get_coverage']
 
-# %% ../../nbs/data/30_loader.ipynb #600df5c0
+# %% ../../nbs/data/30_loader.ipynb #693fb06a
 import warnings
 from collections.abc import Sequence
 from os import PathLike
@@ -16,13 +16,13 @@ import pandas as pd
 
 from ..core.errors import DataError, DataWarning, unknown_name
 from .adjust import ADJUST_MODES, AdjustMode, adjust_bars
-from .calendars import describe_gaps
+from .calendars import Gap, describe_gaps
 from .schema import BAR_COLUMNS
 from .storage.base import STORES, BarStore
 from ..enums import Interval
 from ..utils.time import DAY_NS, BoundLike, format_ns, index_to_ns, parse_bound
 
-# %% ../../nbs/data/30_loader.ipynb #916a33a9
+# %% ../../nbs/data/30_loader.ipynb #777620a7
 Source = str | PathLike[str] | BarStore | None  # None = the workspace's lake; "sample"; a folder; a store
 
 
@@ -42,7 +42,7 @@ def open_store(
         return source
     raise DataError(f"`source` was {source!r}; it is None for the workspace's lake, 'sample', the path of a lake, or a store; pass one of these.")
 
-# %% ../../nbs/data/30_loader.ipynb #1728e3bb
+# %% ../../nbs/data/30_loader.ipynb #8d7e6d02
 def _symbol_list(symbols: str | Sequence[str], known: Sequence[str], where: str) -> list[str]:
     "The symbols that were asked for, each once; an error for the first unknown one."
     names = list(dict.fromkeys([symbols] if isinstance(symbols, str) else symbols))
@@ -65,7 +65,7 @@ def _check_interval(interval: str, store: BarStore, where: str) -> str:
         raise DataError(f"`interval` was {str(interval)!r}; {where} holds bars of {', '.join(have)} only; ask for one of these or fetch the bars first.")
     return str(interval)
 
-# %% ../../nbs/data/30_loader.ipynb #56a3aaf0
+# %% ../../nbs/data/30_loader.ipynb #aaa7bb00
 def _range(start: BoundLike | None, end: BoundLike | None, coverage: pd.DataFrame) -> tuple[int, int]:
     "The asked range in ns, both ends inside; open ends reach as far as the data."
     first, last = int(index_to_ns(coverage["first"]).min()), int(index_to_ns(coverage["last"]).max())
@@ -78,13 +78,13 @@ def _range(start: BoundLike | None, end: BoundLike | None, coverage: pd.DataFram
         raise DataError(f"the range {start!s} to {end!s} lies outside the data; {have} of {', '.join(coverage.index)}; ask within it.")
     return lower, upper
 
-# %% ../../nbs/data/30_loader.ipynb #ab204117
+# %% ../../nbs/data/30_loader.ipynb #6cc8f0de
 def missing_bars(
     table: pd.DataFrame,  # stored sessions of the calendar
     ts: np.ndarray,  # closes of a symbol's daily bars in the range, int64 ns UTC, sorted
     lower: int,  # first instant of the range, ns UTC
     upper: int,  # last instant, inside
-) -> tuple[list[tuple[np.datetime64, np.datetime64, int]], int]:  # gaps (first, last, sessions), and sessions in the range
+) -> tuple[list[Gap], int]:  # gaps (first, last, sessions), and sessions in the range
     "List the sessions of a range on which a symbol has no bar."
     closes, dates = table["close"].to_numpy(), table["session"].to_numpy().astype("M8[D]")
     inside = (closes >= lower) & (closes <= upper)
@@ -92,7 +92,7 @@ def missing_bars(
     return describe_gaps(absent, dates), int(inside.sum())
 
 
-def _gap_text(symbol: str, gaps: list, total: int, instruments: pd.DataFrame) -> str:
+def _gap_text(symbol: str, gaps: list[Gap], total: int, instruments: pd.DataFrame) -> str:
     "One sentence about the gaps of a symbol."
     count = sum(g[2] for g in gaps)
     longest = sorted(gaps, key=lambda g: -g[2])[:3]
@@ -105,7 +105,7 @@ def _gap_text(symbol: str, gaps: list, total: int, instruments: pd.DataFrame) ->
     more = f", and {len(gaps) - 3} more gaps" if len(gaps) > 3 else ""
     return f"{symbol}: {count} of {total} sessions have no bar: {'; '.join(notes)}{more}"
 
-# %% ../../nbs/data/30_loader.ipynb #140b21fb
+# %% ../../nbs/data/30_loader.ipynb #aacb254a
 def _remarks(
     store: BarStore, frame: pd.DataFrame, coverage: pd.DataFrame, lower: int, upper: int, bounded: tuple[bool, bool], adjust: str
 ) -> list[str]:
@@ -116,7 +116,7 @@ def _remarks(
     tables = {c: store.read_sessions(c) for c in set(coverage["calendar"]) if c} if daily else {}
     ts = index_to_ns(frame.index.levels[0])[np.asarray(frame.index.codes[0])]  # type: ignore[attr-defined]
     names, codes = frame.index.levels[1], np.asarray(frame.index.codes[1])  # type: ignore[attr-defined]
-    for symbol, begin, finish, calendar in zip(coverage.index, coverage["first"], coverage["last"], coverage["calendar"]):
+    for symbol, begin, finish, calendar in zip(*(coverage.reset_index()[c] for c in ("symbol", "first", "last", "calendar")), strict=True):
         own = ts[codes == names.get_loc(symbol)] if symbol in names else ts[:0]
         first, last = begin.value, finish.value
         if calendar in tables:
@@ -131,7 +131,7 @@ def _remarks(
             lines.append(f"{symbol}: no splits or dividends are known, so adjusted prices equal raw ones")
     return lines
 
-# %% ../../nbs/data/30_loader.ipynb #18a55705
+# %% ../../nbs/data/30_loader.ipynb #458b6277
 def _events_for(store: BarStore, coverage: pd.DataFrame, lower: int, as_of: int | None, interval: str) -> pd.DataFrame:
     "Events in force for some symbols, each with the close that a dividend is measured against."
     events = store.read_events(list(coverage.index), as_of=as_of)
@@ -150,7 +150,7 @@ def _events_for(store: BarStore, coverage: pd.DataFrame, lower: int, as_of: int 
                 events.loc[i, "reference"] = before.iloc[-1]
     return events
 
-# %% ../../nbs/data/30_loader.ipynb #5d187a75
+# %% ../../nbs/data/30_loader.ipynb #ac08a124
 def get_bars(
     symbols: str | Sequence[str],  # one symbol or several
     start: BoundLike | None = None,  # first day or instant; None = where the data begins
@@ -188,13 +188,13 @@ def get_bars(
 
 def _fields(fields: str | Sequence[str] | None) -> list[str]:
     "The columns that were asked for."
-    chosen = list(BAR_COLUMNS) if fields is None else [fields] if isinstance(fields, str) else list(fields)
+    chosen: list[str] = [fields] if isinstance(fields, str) else list(BAR_COLUMNS if fields is None else fields)
     for name in chosen:
         if name not in BAR_COLUMNS:
             raise unknown_name("field", name, BAR_COLUMNS)
     return chosen
 
-# %% ../../nbs/data/30_loader.ipynb #96037091
+# %% ../../nbs/data/30_loader.ipynb #34364d34
 def get_events(
     symbols: str | Sequence[str] | None = None,  # one symbol, several, or None for all
     start: BoundLike | None = None,  # first day or instant; None = from the beginning

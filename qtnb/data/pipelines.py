@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['IngestReport', 'ingest', 'load_sample']
 
-# %% ../../nbs/data/31_pipelines.ipynb #6a8a1507
+# %% ../../nbs/data/31_pipelines.ipynb #42876663
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from .providers.base import BarProvider
 from .storage.base import BarStore, UpsertReport, frame_to_rows, join_rows, rows_to_frame
 from ..utils.time import BoundLike, format_ns, index_to_ns, parse_bound
 
-# %% ../../nbs/data/31_pipelines.ipynb #617265d5
+# %% ../../nbs/data/31_pipelines.ipynb #fb632acd
 @dataclass(frozen=True)
 class IngestReport:
     "What an ingest read, wrote and missed."
@@ -42,7 +42,7 @@ class IngestReport:
             lines.append("  sessions without a bar: " + ", ".join(f"{s} {n}" for s, n in self.missing.items()))
         return "\n".join(lines)
 
-# %% ../../nbs/data/31_pipelines.ipynb #4f23e8d1
+# %% ../../nbs/data/31_pipelines.ipynb #6c742c0d
 def ingest(
     provider: BarProvider,  # where the bars come from
     store: BarStore,  # where they go
@@ -73,7 +73,7 @@ def ingest(
         return _report(provider.name, frame, UpsertReport(f"bars/{provider.interval}", new=len(frame)), UpsertReport("events", new=len(events)), {}, True)
     return _write(provider.name, store, frame, events, provider.calendar, provider.interval, known_at)
 
-# %% ../../nbs/data/31_pipelines.ipynb #e9ada646
+# %% ../../nbs/data/31_pipelines.ipynb #01dc3a65
 def _write(
     source: str, store: BarStore, frame: pd.DataFrame, events: pd.DataFrame, calendar: str, interval: str, known_at: int | None = None
 ) -> IngestReport:
@@ -96,7 +96,7 @@ def _report(source: str, frame: pd.DataFrame, bars: UpsertReport, events: Upsert
     names = tuple(sorted(str(s) for s in frame.index.get_level_values("symbol").unique()))
     return IngestReport(source, names, int(ts.min()), int(ts.max()), bars, events, missing, dry_run)
 
-# %% ../../nbs/data/31_pipelines.ipynb #e6adde7e
+# %% ../../nbs/data/31_pipelines.ipynb #ec61fdd1
 def load_sample(
     store: BarStore,  # where it goes
     *,

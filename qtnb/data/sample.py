@@ -6,7 +6,7 @@
 __all__ = ['SAMPLE_CALENDAR', 'sample_bars', 'sample_events', 'sample_defects', 'sample_instruments', 'sample_sessions',
            'sample_store']
 
-# %% ../../nbs/data/25_sample.ipynb #eef25fc3
+# %% ../../nbs/data/25_sample.ipynb #0c68d5ba
 import functools
 from importlib import resources
 
@@ -17,14 +17,15 @@ from .schema import BAR_COLUMNS, bars_frame, normalise_events
 from .storage.memory import MemoryStore
 from ..utils.time import index_to_ns
 
-# %% ../../nbs/data/25_sample.ipynb #70492741
+# %% ../../nbs/data/25_sample.ipynb #a99c47fc
 SAMPLE_CALENDAR = "XNYS"
 
 
 def _csv(name: str) -> pd.DataFrame:
     "A text table of the sample, with empty cells as empty strings."
     with resources.files("qtnb.sample").joinpath(name).open("rb") as file:
-        return pd.read_csv(file, keep_default_na=False, dtype={c: "str" for c in ("symbol", "ticker", "valid_from", "valid_to", "events_from", "first", "last")})
+        text = ("symbol", "ticker", "valid_from", "valid_to", "events_from", "first", "last")
+        return pd.read_csv(file, keep_default_na=False, dtype={c: "str" for c in text})
 
 
 def _parquet(name: str) -> pd.DataFrame:
@@ -32,7 +33,7 @@ def _parquet(name: str) -> pd.DataFrame:
     with resources.files("qtnb.sample").joinpath(name).open("rb") as file:
         return pd.read_parquet(file)
 
-# %% ../../nbs/data/25_sample.ipynb #2f082b27
+# %% ../../nbs/data/25_sample.ipynb #1ecd674c
 def sample_bars() -> pd.DataFrame:  # raw bar table of all symbols
     "Read every bar of the sample."
     table = _parquet("bars.parquet")
@@ -62,7 +63,7 @@ def sample_sessions() -> pd.DataFrame:  # session, open, close
     "Read the sessions of the exchange over the sample's years."
     return _parquet("sessions.parquet").drop(columns="calendar")
 
-# %% ../../nbs/data/25_sample.ipynb #887edbe4
+# %% ../../nbs/data/25_sample.ipynb #2dc9ea54
 @functools.cache
 def sample_store() -> MemoryStore:  # do not write to it: it is shared by the whole process
     "Give the sample as a store."

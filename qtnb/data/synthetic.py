@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['YEAR', 'close_instants', 'bars_from_closes', 'synthetic_bars', 'synthetic_pair', 'synthetic_cross_section']
 
-# %% ../../nbs/data/01_synthetic.ipynb #5f18c1b4
+# %% ../../nbs/data/01_synthetic.ipynb #1d1aa89f
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +16,7 @@ from .calendars import sessions
 from .schema import bars_frame
 from ..utils.time import BoundLike, parse_bound
 
-# %% ../../nbs/data/01_synthetic.ipynb #39b92efc
+# %% ../../nbs/data/01_synthetic.ipynb #653d0831
 _CLOSE_NS = 21 * 3_600_000_000_000  # 21:00 UTC, New York's winter close
 _DAY_NS = 24 * 3_600_000_000_000
 
@@ -39,7 +39,7 @@ def close_instants(
         raise DataError(f"calendar {calendar} has {len(closes)} sessions after {first.date()}, fewer than `count` {count}; start earlier or ask for fewer.")
     return closes[:count]
 
-# %% ../../nbs/data/01_synthetic.ipynb #492f92f9
+# %% ../../nbs/data/01_synthetic.ipynb #85663210
 def bars_from_closes(
     closes: np.ndarray,  # shape (T, N), positive
     symbols: Sequence[str],  # N names
@@ -51,18 +51,20 @@ def bars_from_closes(
 ) -> pd.DataFrame:  # bar table
     "Draw opens, highs, lows and volumes around closes."
     if closes.ndim != 2 or closes.shape != (len(ts), len(symbols)) or not (np.isfinite(closes) & (closes > 0)).all():
-        raise DataError(f"closes had shape {closes.shape} for {len(ts)} instants and {len(symbols)} symbols, or were not all positive; pass positive closes of shape (T, N).")
+        raise DataError(f"closes had shape {closes.shape} for {len(ts)} instants and {len(symbols)} symbols, or were not all positive; "
+                        "pass positive closes of shape (T, N).")
     before = np.vstack([closes[:1], closes[:-1]])
     open_ = before * np.exp(rng.normal(0.0, spread / 4, closes.shape))
     high = np.maximum(open_, closes) * np.exp(np.abs(rng.normal(0.0, spread, closes.shape)))
     low = np.minimum(open_, closes) * np.exp(-np.abs(rng.normal(0.0, spread, closes.shape)))
     traded = np.round(volume * np.exp(rng.normal(0.0, 0.4, closes.shape)))
-    order = np.argsort(np.asarray(symbols, dtype=object))
+    names = [str(s) for s in symbols]
+    order = np.argsort(np.asarray(names, dtype=object))
     values = np.stack([a[:, order] for a in (open_, high, low, closes, traded)], axis=-1).reshape(-1, 5)
     codes = np.tile(np.arange(len(symbols)), len(ts))
-    return bars_frame(np.repeat(ts, len(symbols)), codes, [symbols[i] for i in order], values)
+    return bars_frame(np.repeat(ts, len(symbols)), codes, [names[i] for i in order], values)
 
-# %% ../../nbs/data/01_synthetic.ipynb #4815bcbb
+# %% ../../nbs/data/01_synthetic.ipynb #fbfdd840
 YEAR = 252  # sessions
 
 
@@ -90,7 +92,7 @@ def synthetic_bars(
     closes = price * np.exp(np.vstack([np.zeros(len(names)), returns.cumsum(axis=0)]))
     return bars_from_closes(closes, names, ts, rng, spread=volatility / np.sqrt(YEAR) / 2)
 
-# %% ../../nbs/data/01_synthetic.ipynb #54b323a1
+# %% ../../nbs/data/01_synthetic.ipynb #05a2268b
 def synthetic_pair(
     symbols: tuple[str, str] = ("LEFT", "RIGHT"),  # dependent and independent leg
     count: int = 1000,  # bars per symbol
@@ -117,7 +119,7 @@ def synthetic_pair(
     closes = price * np.exp(np.column_stack([beta * walk + spread, walk]))
     return bars_from_closes(closes, list(symbols), ts, rng, spread=volatility / np.sqrt(YEAR) / 2)
 
-# %% ../../nbs/data/01_synthetic.ipynb #e4e94047
+# %% ../../nbs/data/01_synthetic.ipynb #2755ee9d
 def synthetic_cross_section(
     count: int = 1000,  # bars per symbol
     *,

@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['METRICS', 'Scalar', 'format_value']
 
-# %% ../../nbs/evaluation/00a_definitions.ipynb #e6f5d3e6
+# %% ../../nbs/evaluation/00a_definitions.ipynb #15074bc4
 import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-# %% ../../nbs/evaluation/00a_definitions.ipynb #b2f2bdf2
+# %% ../../nbs/evaluation/00a_definitions.ipynb #3d02d909
 METRICS: dict[str, tuple[str, str, str]] = {
     "start": ("Start", "date", "Stamp of the base: the equity before the first return."),
     "end": ("End", "date", "Stamp of the last equity."),
     "years": ("Years", "number", "Calendar time from start to end, in years of 365.25 days."),
     "periods": ("Periods", "count", "Number of returns observed; rows without a value are not counted."),
     "periods_per_year": ("Periods per year", "count", "Given, or inferred: 252 for sessions, 365 for markets that never close."),
+    "risk_free": ("Risk-free rate", "percent", "Per year, spread over the periods by compounding; subtracted in the Sharpe and Sortino ratios."),
     "initial_equity": ("Initial equity", "money", "Equity before the first return."),
     "final_equity": ("Final equity", "money", "Equity at the end."),
     "total_return": ("Total return", "percent", "Final over initial equity, less one."),
@@ -34,6 +35,7 @@ METRICS: dict[str, tuple[str, str, str]] = {
     "max_drawdown_recovery": ("Drawdown recovery", "date", "First stamp back at the old peak; blank while under water."),
     "max_drawdown_days": ("Drawdown length", "days", "Calendar days from that peak to the recovery, or to the end while under water."),
     "current_drawdown": ("Current drawdown", "percent", "Distance of the last equity below its running peak."),
+    "tail_level": ("Tail confidence", "percent", "Level of the VaR and the expected shortfall."),
     "value_at_risk": ("VaR", "percent", "Historical: order statistic at the end of the worst tail, per period, no interpolation."),
     "expected_shortfall": ("Expected shortfall", "percent", "Historical: mean of that tail, last return by its fraction (Acerbi-Tasche)."),
     "skew": ("Skewness", "number", "Bias-corrected sample skewness (G1)."),
@@ -46,7 +48,7 @@ METRICS: dict[str, tuple[str, str, str]] = {
     "ruined": ("Ruined", "flag", "Whether the equity reached zero or less; the figures stop there."),
 }
 
-# %% ../../nbs/evaluation/00a_definitions.ipynb #592e69c4
+# %% ../../nbs/evaluation/00a_definitions.ipynb #07c792c6
 METRICS |= {
     "fills": ("Fills", "count", "Executed parts of orders."),
     "traded_value": ("Traded value", "money", "Sum of quantity times price over all fills, both sides."),
@@ -58,7 +60,7 @@ METRICS |= {
     "time_in_market": ("Time in market", "percent", "Share of stamps with a gross exposure above zero."),
 }
 
-# %% ../../nbs/evaluation/00a_definitions.ipynb #1ea4140e
+# %% ../../nbs/evaluation/00a_definitions.ipynb #71473a91
 Scalar = Any  # a number, a flag, a text, or a stamp that may be NaT
 
 

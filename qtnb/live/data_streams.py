@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MarketStream', 'bars_event', 'parse_pace', 'ReplayStream']
 
-# %% ../../nbs/live/01_data_streams.ipynb #3cf3c76b
+# %% ../../nbs/live/01_data_streams.ipynb #121dc499
 import asyncio
 import math
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from ..core.clock import Clock, SimClock, SystemClock
 from ..core.errors import ConfigError, DataError
 from ..core.events import BarsEvent
 
-# %% ../../nbs/live/01_data_streams.ipynb #4c9dae52
+# %% ../../nbs/live/01_data_streams.ipynb #935d62d1
 class MarketStream(Protocol):
     "A source of market events, in order of time."
 
@@ -24,6 +24,7 @@ class MarketStream(Protocol):
     interval: str  # length of a bar
     adjust: str  # what the prices contain
     clock: Clock  # time as the stream sees it
+    begin: int  # when its market time begins, ns UTC
 
     def __aiter__(self) -> AsyncIterator[BarsEvent]:
         "The events."
@@ -33,7 +34,7 @@ class MarketStream(Protocol):
         "How many events there will be at most; 0 when nobody knows."
         ...
 
-# %% ../../nbs/live/01_data_streams.ipynb #37ce8d20
+# %% ../../nbs/live/01_data_streams.ipynb #d19ca4fe
 def bars_event(
     bars: Bars,  # the panel
     row: int,  # which instant
@@ -42,7 +43,7 @@ def bars_event(
     o, h, l, c, v = (tuple(getattr(bars, name)[row].tolist()) for name in FIELDS)  # noqa: E741
     return BarsEvent(int(bars.ts[row]), o, h, l, c, v)
 
-# %% ../../nbs/live/01_data_streams.ipynb #732a4579
+# %% ../../nbs/live/01_data_streams.ipynb #c78182c9
 def parse_pace(
     pace: float | str | None,  # None, seconds between bars, or a factor such as "3600x"
 ) -> tuple[float, float]:  # seconds per bar, seconds per second of market time
@@ -58,7 +59,7 @@ def parse_pace(
         raise ConfigError(f"`pace` was {pace!r}; it must be seconds between bars (0.5), a factor of market time ('3600x'), or None for as fast as possible.")
     return (0.0, 1.0 / value) if text.endswith("x") else (value, 0.0)
 
-# %% ../../nbs/live/01_data_streams.ipynb #698f1631
+# %% ../../nbs/live/01_data_streams.ipynb #2a015a29
 class ReplayStream:
     "Recorded bars, as a stream."
 
@@ -78,8 +79,9 @@ class ReplayStream:
             if value is not None and not value > 0:
                 raise ConfigError(f"`{name}` was {value!r}; it must be positive, or None for no bound.")
         self.bars, self.symbols, self.interval, self.adjust = bars, bars.symbols, bars.interval, bars.adjust
+        self.begin = int(bars.ts[0])
         self._pause, self._stretch = parse_pace(pace)
-        self.clock: Clock = clock or (SystemClock() if self._pause or self._stretch else SimClock(int(bars.ts[0])))
+        self.clock: Clock = clock or (SystemClock() if self._pause or self._stretch else SimClock(self.begin))
         self._rows = len(bars) if max_bars is None else min(max_bars, len(bars))
         self._seconds = math.inf if max_seconds is None else max_seconds
 

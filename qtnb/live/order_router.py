@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Request', 'answer', 'order_id', 'SimulatedMarket', 'simulated_market', 'unsupported', 'OrderRouter']
 
-# %% ../../nbs/live/03_order_router.ipynb #e3bc162d
+# %% ../../nbs/live/03_order_router.ipynb #964ea4f9
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,7 +13,6 @@ from ..core.clock import Clock
 from ..core.errors import StateMismatch
 from ..core.events import BarsEvent, Cancel, Event, OrderEventKind, OrderUpdate, Replace, Submit
 from ..core.protocols import Accepted, Capabilities, Outcome, Rejected, Unknown, Venue
-from ..types import Order
 
 # %% ../../nbs/live/03_order_router.ipynb #3f51ff5e
 Request = Submit | Cancel | Replace  # the commands that leave; timers, alerts and halts stay here

@@ -66,7 +66,7 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {LAYOUT_VERSION};
 """
 
-# %% ../../nbs/live/00_state_store.ipynb #9ee59e15
+# %% ../../nbs/live/00_state_store.ipynb #1bae021b
 @contextmanager
 def _storage(path: Path, deed: str) -> Iterator[None]:
     "Turn an error of SQLite or of the system into a StorageError that says what could not be done to which file."
@@ -89,7 +89,8 @@ def _check_file(database: sqlite3.Connection, path: Path) -> None:
     if kind != APPLICATION_ID:
         raise StorageError(f"file {str(path)!r} had application id {kind}; a qtnb journal has {APPLICATION_ID}; name the right file.")
     if layout > LAYOUT_VERSION:
-        raise StorageError(f"journal {str(path)!r} has layout {layout}, written by a newer qtnb; this one knows up to {LAYOUT_VERSION}; upgrade qtnb to read it.")
+        raise StorageError(f"journal {str(path)!r} has layout {layout}, written by a newer qtnb; this one knows up to {LAYOUT_VERSION}; "
+                           "upgrade qtnb to read it.")
     found = database.execute("PRAGMA integrity_check(3)").fetchall()
     if found != [("ok",)]:
         raise StorageError(f"journal {str(path)!r} is damaged ({found[0][0]}); nothing may be appended to it; restore it from a copy.")
@@ -180,15 +181,15 @@ class JournalFile:
         "Read and check records; StorageError at the first one that is not as it was written."
         return (record for record, _ in self._walk(first))
 
-# %% ../../nbs/live/00_state_store.ipynb #178c33e2
+# %% ../../nbs/live/00_state_store.ipynb #3a9a8667
 def verify(
     journal: JournalFile,  # an open journal
 ) -> JournalCheck:  # how far it is sound
     "Walk the whole chain and compare its end with the head."
     records, last = 0, GENESIS
     try:
-        for record, last in journal._walk(1):
-            records = record.seq
+        for record, own in journal._walk(1):
+            records, last = record.seq, own
     except StorageError as error:
         return JournalCheck(records, last, str(error))
     head = journal.runs()[-1:]
@@ -297,7 +298,7 @@ def _fold(database: sqlite3.Connection) -> None:
     except sqlite3.OperationalError:
         database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-# %% ../../nbs/live/00_state_store.ipynb #9de896e7
+# %% ../../nbs/live/00_state_store.ipynb #0892cbed
 class _Writer(JournalFile):
     "The opening of a journal for writing."
 
@@ -317,7 +318,8 @@ class _Writer(JournalFile):
             try:
                 self._lock = _Lock(self.path)
             except BlockingIOError:
-                raise StorageError(f"journal {str(path)!r} is being written by {_refusal(self.path)}; a journal has one writer; stop that session first.") from None
+                raise StorageError(f"journal {str(path)!r} is being written by {_refusal(self.path)}; a journal has one writer; "
+                                   "stop that session first.") from None
         try:
             with _storage(self.path, "opened for writing"):
                 self._open(synchronous, take_over)

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..core.bars import Bars
-from ..core.engine import BarsNow, Context
+from ..core.context import BarsNow, Context
 from ..core.errors import DataError, ParameterError
 from ..core.orders import OrderState
 from ..types import Fill

@@ -35,7 +35,7 @@ def floor_to_step(
         raise ValueError(f"`quantity` was {quantity!r} and `step` was {step!r}; both must be finite and `step` positive.")
     lots = abs(quantity) / step
     nearest = round(lots)
-    whole = nearest if math.isclose(lots, nearest, rel_tol=1e-9, abs_tol=1e-9) else math.floor(lots)
+    whole = nearest if math.isclose(lots, nearest, rel_tol=1e-14, abs_tol=1e-9) else math.floor(lots)
     return math.copysign(_times(whole, step), quantity) if whole else 0.0
 
 # %% ../../nbs/utils/01_math.ipynb #73dafd6e

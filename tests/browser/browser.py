@@ -202,8 +202,8 @@ class Page:
             raise BrowserError(f"{expression}: {detail.get('exception', {}).get('description') or detail['text']}")
         return answer["result"].get("value")
 
-    def wait_for(self, condition: str, *, timeout: float = 20.0) -> None:
-        "Wait until a JavaScript expression is true; the page itself watches it."
+    def wait_for(self, condition: str, *, timeout: float = 20.0, fail: bool = True) -> bool:
+        "Wait until a JavaScript expression is true; the page itself watches it. An error, or False, when it never is."
         held = self.evaluate(f"""new Promise(done => {{
             const end = performance.now() + {timeout * 1000};
             const look = () => {{
@@ -213,8 +213,9 @@ class Page:
             }};
             look();
         }})""")
-        if not held:
+        if not held and fail:
             raise BrowserError(f"{condition!r} did not become true within {timeout:g} seconds")
+        return bool(held)
 
     def text(self) -> str:
         "The text a reader sees."

@@ -75,6 +75,8 @@ def rule(status: Status, kind: Kind) -> Status | None:
     """
     if status is Status.NEW:
         return {Kind.SUBMIT: Status.SUBMITTED, Kind.DENY: Status.DENIED}.get(kind)
+    if status is Status.SUBMITTED and kind is Kind.DENY:
+        return Status.DENIED  # withdrawn before it left: the code that wrote it failed
     if status is Status.DENIED or kind in (Kind.SUBMIT, Kind.DENY):
         return None
     if status in FINAL_STATUSES:

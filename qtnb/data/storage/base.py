@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['INSTRUMENT_COLUMNS', 'STORES', 'BarRows', 'empty_rows', 'join_rows', 'rows_as_of', 'rows_to_frame', 'frame_to_rows',
-           'UpsertReport', 'merge_rows', 'offer', 'BarStore', 'merge_table', 'merge_events', 'events_as_of']
+           'UpsertReport', 'merge_rows', 'offer', 'BarStore', 'merge_table', 'merge_events', 'events_as_of',
+           'normalise_instruments']
 
-# %% ../../../nbs/data/20_storage_base.ipynb #7603feae
+# %% ../../../nbs/data/20_storage_base.ipynb #be78fb99
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -19,7 +20,7 @@ from ...core.registry import Registry
 from ..schema import BAR_COLUMNS, bars_frame, validate_bars
 from ...utils.time import format_ns, index_to_ns
 
-# %% ../../../nbs/data/20_storage_base.ipynb #c9f38e29
+# %% ../../../nbs/data/20_storage_base.ipynb #506f6979
 @dataclass(frozen=True)
 class BarRows:
     "Rows as a store keeps them: columns of equal length, sorted by symbol, ts, known_at."
@@ -51,7 +52,7 @@ class BarRows:
         ts = self.ts[first:last]
         return self.take(slice(first + np.searchsorted(ts, start, "left"), first + np.searchsorted(ts, end, "right")))
 
-# %% ../../../nbs/data/20_storage_base.ipynb #ff4e9789
+# %% ../../../nbs/data/20_storage_base.ipynb #876ea2ca
 def empty_rows() -> BarRows:
     "No rows at all."
     return BarRows(np.empty(0, object), np.empty(0, np.int64), np.empty((0, len(BAR_COLUMNS))), np.empty(0, np.int64))
@@ -75,7 +76,7 @@ def _keys(rows: BarRows) -> tuple[np.ndarray, np.ndarray]:
     fresh = np.r_[True, (np.diff(codes) != 0) | (np.diff(rows.ts) != 0)] if len(rows) else np.empty(0, bool)
     return codes, fresh
 
-# %% ../../../nbs/data/20_storage_base.ipynb #91f4e932
+# %% ../../../nbs/data/20_storage_base.ipynb #ca4e452e
 def rows_as_of(
     rows: BarRows,  # sorted rows
     as_of: int | None = None,  # ns UTC; None = the latest revision of each bar
@@ -109,7 +110,7 @@ def frame_to_rows(
     known = ts.copy() if known_at is None else np.full(len(ts), known_at, dtype=np.int64)
     return join_rows([BarRows(symbol, ts, frame.to_numpy(), known)])
 
-# %% ../../../nbs/data/20_storage_base.ipynb #608a52ae
+# %% ../../../nbs/data/20_storage_base.ipynb #22bce35d
 @dataclass(frozen=True)
 class UpsertReport:
     "What a write did to a dataset."
@@ -128,7 +129,7 @@ class UpsertReport:
         "Add up two reports of one dataset."
         return UpsertReport(self.dataset, self.new + other.new, self.revised + other.revised, self.unchanged + other.unchanged)
 
-# %% ../../../nbs/data/20_storage_base.ipynb #1f77901d
+# %% ../../../nbs/data/20_storage_base.ipynb #e4260297
 def merge_rows(
     old: BarRows,  # what the store has, sorted
     offered: BarRows,  # what is written: one row per (symbol, ts), sorted
@@ -151,7 +152,7 @@ def merge_rows(
     added = BarRows(offered.symbol, offered.ts, offered.values, known).take(fresh | changed)
     return join_rows([old, added]), report
 
-# %% ../../../nbs/data/20_storage_base.ipynb #2b6c9e35
+# %% ../../../nbs/data/20_storage_base.ipynb #23f6763f
 def _compare(old: BarRows, offered: BarRows, dated: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Per offered row: whether its bar is known, whether this very row is, and the latest `known_at`."
     size = len(offered)
@@ -174,7 +175,7 @@ def _compare(old: BarRows, offered: BarRows, dated: bool) -> tuple[np.ndarray, n
                         "different values; one instant of knowledge has one value; write the correction with a later `known_at`.")
     return found, same, last_known
 
-# %% ../../../nbs/data/20_storage_base.ipynb #ed232f71
+# %% ../../../nbs/data/20_storage_base.ipynb #b2e1c251
 def offer(
     frame: pd.DataFrame,  # raw bar table
     known_at: int | None,  # ns UTC, or None
@@ -191,10 +192,7 @@ def offer(
                         "or later; give a later instant, or None.")
     return rows
 
-# %% ../../../nbs/data/20_storage_base.ipynb #54ed342f
-INSTRUMENT_COLUMNS = ("symbol", "ticker", "name", "calendar", "currency", "valid_from", "valid_to", "events_from", "note")
-
-
+# %% ../../../nbs/data/20_storage_base.ipynb #2616ff94
 @runtime_checkable
 class BarStore(Protocol):
     "A place that keeps raw bars, events, instruments and sessions."
@@ -243,7 +241,7 @@ class BarStore(Protocol):
         "sha256 hex of everything stored."
         ...
 
-# %% ../../../nbs/data/20_storage_base.ipynb #612504e0
+# %% ../../../nbs/data/20_storage_base.ipynb #42cb900b
 def merge_table(
     old: pd.DataFrame,  # what the store has
     offered: pd.DataFrame,  # what is written, same columns
@@ -279,7 +277,7 @@ def merge_events(
     revised = int(again.sum()) - report.unchanged
     return merged, UpsertReport("events", new=report.new - revised, revised=revised, unchanged=report.unchanged)
 
-# %% ../../../nbs/data/20_storage_base.ipynb #7037d6c7
+# %% ../../../nbs/data/20_storage_base.ipynb #5653b8ff
 def events_as_of(
     events: pd.DataFrame,  # canonical events with all revisions
     symbols: Sequence[str] | None,  # None = all
@@ -292,7 +290,18 @@ def events_as_of(
     chosen = chosen.sort_values(["ts", "symbol", "kind", "known_at"]).drop_duplicates(["ts", "symbol", "kind"], keep="last")
     return chosen.reset_index(drop=True)
 
-# %% ../../../nbs/data/20_storage_base.ipynb #e3b00d68
+# %% ../../../nbs/data/20_storage_base.ipynb #9782c224
+INSTRUMENT_COLUMNS = ("symbol", "ticker", "name", "calendar", "currency", "valid_from", "valid_to", "events_from", "note")
+
+
+def normalise_instruments(
+    frame: pd.DataFrame,  # some of INSTRUMENT_COLUMNS; dates as "YYYY-MM-DD"
+) -> pd.DataFrame:  # all of them, as text; what is not known is ""
+    "Bring reference rows into the canonical shape."
+    table = frame.reindex(columns=list(INSTRUMENT_COLUMNS)).astype("object")
+    return table.where(table.notna(), "").astype("str").reset_index(drop=True)
+
+# %% ../../../nbs/data/20_storage_base.ipynb #16f9db9c
 STORES: Registry[type] = Registry("store")
 STORES.register("parquet", "qtnb.data.storage.parquet:ParquetStore")
 STORES.register("memory", "qtnb.data.storage.memory:MemoryStore")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'PartFacts', 'write_atomic', 'locked', 'Dataset', 'read_parts', 'commit']
 
-# %% ../../../nbs/data/20a_storage_files.ipynb #581ee180
+# %% ../../../nbs/data/20a_storage_files.ipynb #7be05087
 import contextlib
 import hashlib
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 from ...core.errors import StorageError
 
-# %% ../../../nbs/data/20a_storage_files.ipynb #9114e87a
+# %% ../../../nbs/data/20a_storage_files.ipynb #ef90bc46
 def _sync_folder(folder: Path) -> None:
     "Flush a folder's entries to the disk."
     handle = os.open(folder, os.O_RDONLY)
@@ -46,7 +46,7 @@ def write_atomic(
         raise StorageError(f"{path} could not be written ({error.strerror or error}); what was stored before is unchanged; "
                            "make room on the disk, or point to a folder that can be written.") from error
 
-# %% ../../../nbs/data/20a_storage_files.ipynb #279923fd
+# %% ../../../nbs/data/20a_storage_files.ipynb #0c07c219
 @contextlib.contextmanager
 def locked(
     folder: Path,  # the dataset's folder; made if it does not exist
@@ -66,7 +66,7 @@ def locked(
     finally:
         os.close(handle)
 
-# %% ../../../nbs/data/20a_storage_files.ipynb #246c331c
+# %% ../../../nbs/data/20a_storage_files.ipynb #8c2cc6a1
 FORMAT = 1  # version of the layout on disk
 PartFacts = dict[str, Any]  # what the catalog says about a part: file, sha256, and the facts of the dataset's own kind
 
@@ -90,14 +90,17 @@ class Dataset:
         except FileNotFoundError:
             return {"format": FORMAT, "parts": {}, "facts": {}}
         except (OSError, NotADirectoryError) as error:
-            raise StorageError(f"{path} cannot be read ({error.strerror or error}); the lake needs its catalogs; check the path and its permissions.") from error
+            raise StorageError(f"{path} cannot be read ({error.strerror or error}); the lake needs its catalogs; "
+                               "check the path and its permissions.") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{path} is not a catalog ({error}); it was changed by something else; restore it from a copy, or load the data again.") from error
+            raise StorageError(f"{path} is not a catalog ({error}); it was changed by something else; "
+                               "restore it from a copy, or load the data again.") from error
         if version > FORMAT:
-            raise StorageError(f"{path} has format {version}, this version of qtnb reads up to {FORMAT}; the lake was written by a newer version; upgrade qtnb.")
+            raise StorageError(f"{path} has format {version}, this version of qtnb reads up to {FORMAT}; "
+                               "the lake was written by a newer version; upgrade qtnb.")
         return catalog
 
-# %% ../../../nbs/data/20a_storage_files.ipynb #5e433126
+# %% ../../../nbs/data/20a_storage_files.ipynb #017614c3
 def read_parts(
     dataset: Dataset,  # where to read
     read: Callable[[Path, PartFacts], Any],  # reads one part file
@@ -112,7 +115,7 @@ def read_parts(
     missing = next(f["file"] for _, f in wanted if not (dataset.folder / f["file"]).exists())
     raise StorageError(f"{dataset.folder / missing} is listed in the catalog but is not there; it was removed by something else; load the data again.")
 
-# %% ../../../nbs/data/20a_storage_files.ipynb #e075268d
+# %% ../../../nbs/data/20a_storage_files.ipynb #37dffd95
 def commit(
     dataset: Dataset,  # where to write; the caller holds its lock
     parts: Mapping[str, tuple[bytes, str, PartFacts]],  # new or changed parts: content, sha256 of its meaning, facts

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['empty_events', 'empty_sessions', 'empty_instruments', 'coverage_of', 'MemoryStore']
 
-# %% ../../../nbs/data/24_storage_memory.ipynb #e809e68f
+# %% ../../../nbs/data/24_storage_memory.ipynb #0eefa32b
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -15,11 +15,12 @@ import pandas as pd
 
 from ..schema import EVENT_COLUMNS, normalise_events
 from qtnb.data.storage.base import (
-    INSTRUMENT_COLUMNS, BarRows, UpsertReport, empty_rows, events_as_of, join_rows, merge_events, merge_rows, merge_table, offer, rows_as_of, rows_to_frame,
+    INSTRUMENT_COLUMNS, BarRows, UpsertReport, empty_rows, events_as_of, join_rows, merge_events, merge_rows, merge_table, normalise_instruments,
+    offer, rows_as_of, rows_to_frame,
 )
 from ...utils.time import to_index
 
-# %% ../../../nbs/data/24_storage_memory.ipynb #0bdee138
+# %% ../../../nbs/data/24_storage_memory.ipynb #df2f6365
 def empty_events() -> pd.DataFrame:
     "An event table without rows."
     return pd.DataFrame({c: to_index([]) if c in ("ts", "known_at") else pd.Series(dtype="float64" if c in ("value", "reference") else "str")
@@ -44,11 +45,11 @@ def coverage_of(
     starts = np.flatnonzero(np.r_[True, rows.symbol[1:] != rows.symbol[:-1]]) if len(rows) else np.empty(0, int)
     ends = np.r_[starts[1:], len(rows)].astype(int) if len(rows) else starts
     names = [str(rows.symbol[s]) for s in starts]
-    counts = [len(np.unique(rows.ts[s:e])) for s, e in zip(starts, ends)]
+    counts = [len(np.unique(rows.ts[s:e])) for s, e in zip(starts, ends, strict=True)]
     return pd.DataFrame({"first": to_index(rows.ts[starts]), "last": to_index(rows.ts[ends - 1]), "rows": counts,
                          "calendar": pd.array([calendars.get(n, "") for n in names], dtype="str")}, index=pd.Index(names, name="symbol", dtype="str"))
 
-# %% ../../../nbs/data/24_storage_memory.ipynb #4607d7cd
+# %% ../../../nbs/data/24_storage_memory.ipynb #6efb08d1
 class _Tables:
     "The tables of a store that are the same for every kind of bar."
 
@@ -72,7 +73,7 @@ class _Tables:
 
     def upsert_instruments(self, frame: pd.DataFrame) -> UpsertReport:
         "Write reference rows."
-        offered = frame.reindex(columns=list(INSTRUMENT_COLUMNS)).fillna("").astype("str")
+        offered = normalise_instruments(frame)
         self._instruments, report = merge_table(self._instruments, offered, key=["symbol", "ticker", "valid_from"], order=["symbol", "valid_from", "ticker"],
                                                 dataset="instruments")
         return report
@@ -87,7 +88,19 @@ class _Tables:
         self._sessions[calendar] = merged
         return report
 
-# %% ../../../nbs/data/24_storage_memory.ipynb #39d265c0
+# %% ../../../nbs/data/24_storage_memory.ipynb #39e586a3
+def _digest(bars: dict[str, BarRows], tables: Sequence[pd.DataFrame]) -> str:
+    "sha256 hex of rows and tables."
+    digest = hashlib.sha256()
+    for interval, rows in sorted(bars.items()):
+        digest.update(f"{interval}:{'|'.join(rows.symbol)}".encode())
+        for column in (rows.ts, rows.values, rows.known_at):
+            digest.update(np.ascontiguousarray(column).tobytes())
+    for table in tables:
+        digest.update(table.to_csv(index=False).encode())
+    return digest.hexdigest()
+
+# %% ../../../nbs/data/24_storage_memory.ipynb #e129c795
 class MemoryStore(_Tables):
     "A store that lives in this process."
 
@@ -108,32 +121,27 @@ class MemoryStore(_Tables):
 
     def coverage(self, interval: str = "1d") -> pd.DataFrame:
         "Per symbol: first and last instant, rows, calendar."
-        return coverage_of(self._bars.get(interval, empty_rows()), self._calendars.get(interval, {}))
+        return coverage_of(self._rows(interval), self._calendars.get(interval, {}))
+
+    def _rows(self, interval: str) -> BarRows:
+        "Rows of an interval."
+        return self._bars.get(interval, empty_rows())
+
+    def fingerprint(self) -> str:
+        "sha256 hex of everything stored."
+        return _digest(self._bars, [self._events, self._instruments, *(self._sessions[c] for c in sorted(self._sessions))])
 
     def read_bars(self, symbols: Sequence[str], start: int, end: int, *, interval: str = "1d", as_of: int | None = None) -> pd.DataFrame:
         "Raw bars with start <= ts <= end."
-        rows = self._bars.get(interval, empty_rows())
-        chosen = join_rows([rows.between(s, start, end) for s in sorted(set(symbols))]) if len(set(symbols)) != 1 else rows.between(symbols[0], start, end)
-        return rows_to_frame(rows_as_of(chosen, as_of), interval)
+        parts = [self._rows(interval).between(s, start, end) for s in sorted(set(symbols))]
+        return rows_to_frame(rows_as_of(parts[0] if len(parts) == 1 else join_rows(parts), as_of), interval)
 
     def upsert_bars(self, frame: pd.DataFrame, *, interval: str = "1d", known_at: int | None = None, calendar: str = "") -> UpsertReport:
         "Write bars; all of them or none."
         offered = offer(frame, known_at)
-        merged, report = merge_rows(self._bars.get(interval, empty_rows()), offered, now=self._clock(), dated=known_at is not None, dataset=f"bars/{interval}")
+        merged, report = merge_rows(self._rows(interval), offered, now=self._clock(), dated=known_at is not None, dataset=f"bars/{interval}")
         if calendar:
             self._calendars.setdefault(interval, {}).update({str(s): calendar for s in set(offered.symbol)})
         if len(merged):
             self._bars[interval] = merged
         return report
-
-    def fingerprint(self) -> str:
-        "sha256 hex of everything stored."
-        digest = hashlib.sha256()
-        for interval in self.intervals():
-            rows = self._bars[interval]
-            digest.update(f"{interval}:{'|'.join(rows.symbol)}".encode())
-            for column in (rows.ts, rows.values, rows.known_at):
-                digest.update(np.ascontiguousarray(column).tobytes())
-        for table in (self._events, self._instruments, *(self._sessions[c] for c in sorted(self._sessions))):
-            digest.update(table.to_csv(index=False).encode())
-        return digest.hexdigest()

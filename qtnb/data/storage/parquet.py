@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROW_GROUPS', 'ROW_GROUP', 'ParquetStore']
 
-# %% ../../../nbs/data/21_storage_parquet.ipynb #d91d028f
+# %% ../../../nbs/data/21_storage_parquet.ipynb #a03551c0
 import hashlib
 import io
 import time
@@ -23,13 +23,14 @@ import pyarrow.parquet as pq
 from ...core.errors import StorageError
 from ..schema import BAR_COLUMNS, normalise_events
 from qtnb.data.storage.base import (
-    INSTRUMENT_COLUMNS, BarRows, UpsertReport, empty_rows, events_as_of, join_rows, merge_events, merge_rows, merge_table, offer, rows_as_of, rows_to_frame,
+    BarRows, UpsertReport, empty_rows, events_as_of, join_rows, merge_events, merge_rows, merge_table, normalise_instruments, offer, rows_as_of,
+    rows_to_frame,
 )
 from .files import Dataset, PartFacts, commit, locked, read_parts
 from .memory import empty_events, empty_instruments, empty_sessions
 from ...utils.time import to_index
 
-# %% ../../../nbs/data/21_storage_parquet.ipynb #6a8d612d
+# %% ../../../nbs/data/21_storage_parquet.ipynb #1442dbd5
 ROW_GROUPS = {"1d": 8_192}  # rows that are compressed together: few where many symbols share a file, so that one is read alone
 ROW_GROUP = 65_536
 
@@ -47,7 +48,8 @@ def _encode(rows: BarRows, interval: str) -> tuple[bytes, str, PartFacts]:
         digest.update(np.ascontiguousarray(column).tobytes())
     starts = np.flatnonzero(np.r_[True, rows.symbol[1:] != rows.symbol[:-1]])
     ends = np.r_[starts[1:], len(rows)]
-    symbols = {str(rows.symbol[s]): [int(s), int(e), int(rows.ts[s]), int(rows.ts[e - 1]), len(np.unique(rows.ts[s:e]))] for s, e in zip(starts, ends)}
+    symbols = {str(rows.symbol[s]): [int(s), int(e), int(rows.ts[s]), int(rows.ts[e - 1]), len(np.unique(rows.ts[s:e]))]
+               for s, e in zip(starts, ends, strict=True)}
     return buffer.getvalue(), digest.hexdigest(), {"rows": len(rows), "row_group": group, "symbols": symbols}
 
 
@@ -159,7 +161,7 @@ def _merge_parts(
             changed[name] = _encode(merged, interval)
     return changed, total
 
-# %% ../../../nbs/data/21_storage_parquet.ipynb #74215a1d
+# %% ../../../nbs/data/21_storage_parquet.ipynb #5a78c2f3
 class _Reference:
     "The small tables of a lake."
 
@@ -185,7 +187,7 @@ class _Reference:
 
     def upsert_instruments(self, frame: pd.DataFrame) -> UpsertReport:
         "Write reference rows."
-        offered = frame.reindex(columns=list(INSTRUMENT_COLUMNS)).fillna("").astype("str")
+        offered = normalise_instruments(frame)
         return self._table("instruments").update(lambda old: merge_table(
             old, offered, key=["symbol", "ticker", "valid_from"], order=["symbol", "valid_from", "ticker"], dataset="instruments"))
 
@@ -200,7 +202,7 @@ class _Reference:
         return self._table("sessions").update(lambda old: merge_table(
             old, offered, key=["calendar", "session"], order=["calendar", "session"], dataset="sessions"))
 
-# %% ../../../nbs/data/21_storage_parquet.ipynb #bd0ce71a
+# %% ../../../nbs/data/21_storage_parquet.ipynb #a2793bf5
 class _Lake(_Reference):
     "A lake's folder and what its catalogs say."
 
@@ -232,7 +234,8 @@ class _Lake(_Reference):
                 old = spans.get(symbol, [first, last, 0])
                 spans[symbol] = [min(first, old[0]), max(last, old[1]), old[2] + count]
         names, calendars = sorted(spans), catalog["facts"].get("calendars", {})
-        return pd.DataFrame({"first": to_index([spans[n][0] for n in names]), "last": to_index([spans[n][1] for n in names]), "rows": [spans[n][2] for n in names],
+        first, last, count = ([spans[n][i] for n in names] for i in range(3))
+        return pd.DataFrame({"first": to_index(first), "last": to_index(last), "rows": count,
                              "calendar": pd.array([calendars.get(n, "") for n in names], dtype="str")}, index=pd.Index(names, name="symbol", dtype="str"))
 
     def fingerprint(self) -> str:

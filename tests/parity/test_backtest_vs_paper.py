@@ -1,0 +1,301 @@
+"""The same strategy, bars and costs through a back-test and through a paper session: the same orders, fills and equity, to the bit."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from properties.effort import EFFORT
+from properties.scenarios import RandomTrader, random_panel
+
+from qtnb.backtest.costs import Bps, PerShare
+from qtnb.backtest.engine import Backtest
+from qtnb.backtest.execution_sim import BarFill
+from qtnb.backtest.slippage import BpsSlippage
+from qtnb.core.bars import Bars
+from qtnb.core.book import Book
+from qtnb.core.errors import StrategyError
+from qtnb.data.loader import get_bars
+from qtnb.evaluation.results import FRAMES, Result
+from qtnb.live.adapters.paper import PaperVenue
+from qtnb.live.data_streams import ReplayStream
+from qtnb.live.exec_engine import LiveSession, SessionOptions
+from qtnb.live.replay import ReplayReport, replay
+from qtnb.live.state_store import JournalFile, SqliteJournal, verify
+from qtnb.strategies.base import Strategy
+from qtnb.strategies.sma_cross import SmaCross
+from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum
+from qtnb.types import Instrument
+
+PARTS = (*FRAMES, "metrics")
+
+
+@dataclass
+class Twins:
+    """One strategy, run twice, and once more from the journal."""
+
+    tested: Result
+    lived: Result
+    report: ReplayReport
+    session: LiveSession
+    strategies: tuple[Any, Any, Any]
+
+
+def run_twins(make: Callable[[], Any], bars: Bars, *, every: int = 64, **assumptions: Any) -> Twins:
+    """Run a fresh strategy in a back-test, another one in a paper session, and a third one from the session's journal."""
+    one, two, three = make(), make(), make()
+    test = Backtest(one, bars, **assumptions)
+    tested = test.run()
+    models = {name: getattr(test, name) for name in ("costs", "slippage", "fill")}
+    money = {"cash": test.cash, "base_currency": test.base_currency}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.sqlite"
+        with SqliteJournal(path, synchronous="NORMAL") as journal:
+            session = LiveSession(
+                two,
+                ReplayStream(bars),
+                venue=PaperVenue(test.instruments, interval=bars.interval, **money, **models),
+                book=Book(test.instruments, fx=test.fx, **money),
+                journal=journal,
+                run_id=test.result_id,
+                seed=test.seed,
+                checks=test.limits,
+                options=SessionOptions(commit_every=every),
+            )
+            lived = session.run()
+        report = replay(path, strategy=three, checks=test.limits)
+    return Twins(tested, lived, report, session, (one, two, three))
+
+
+def assert_same(twins: Twins) -> None:
+    """Orders, fills, account, positions, weights and figures agree in their bits; the replay gave every command again."""
+    assert twins.lived.differences(twins.tested, PARTS) == []
+    assert twins.lived.manifest["alerts"] == twins.tested.manifest["alerts"]
+    assert twins.report.identical, twins.report.first_difference
+    assert twins.report.finished and twins.report.result is not None
+    assert twins.report.result.differences(twins.tested, PARTS) == []
+
+
+def sample(symbols: list[str], start: str, end: str, **options: Any) -> Bars:
+    """Real bars of the bundled sample."""
+    return Bars.from_frame(get_bars(symbols, start, end, source="sample", **options))
+
+
+# -- the bundled strategies on real bars -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+@pytest.mark.parametrize(
+    ("symbols", "start", "end", "adjust"),
+    [
+        (["IBM"], "2000-01-03", "2020-12-31", "all"),
+        (["QQQ"], "2003-01-02", "2013-12-31", "splits"),  # 1588 sessions are missing in the middle
+        (["QQQ", "IBM", "USO"], "2004-06-01", "2012-06-29", "none"),  # one gone, one not listed yet
+    ],
+    ids=["ibm", "qqq", "three"],
+)
+def test_sma_cross(symbols: list[str], start: str, end: str, adjust: str) -> None:
+    """A weight strategy: all weights at once in the back-test, row by row in the session."""
+    bars = sample(symbols, start, end, adjust=adjust)
+    twins = run_twins(lambda: SmaCross(fast=10, slow=30), bars, cash=100_000.0, costs=Bps(5), slippage=BpsSlippage(2))
+    assert_same(twins)
+    assert len(twins.lived.fills) > 20
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+def test_xmom_crosssec() -> None:
+    """Monthly rebalancing of several symbols, sells first."""
+    bars = sample(["AIG", "BAC", "EEM", "GOOGL", "IBM", "QQQ"], "2009-01-02", "2014-12-31")
+    twins = run_twins(lambda: CrossSectionalMomentum(top=2), bars, cash=1_000_000.0, costs=PerShare(0.005, minimum=1.0))
+    assert_same(twins)
+    assert len(twins.lived.fills) > 50
+
+
+# -- a strategy that does everything -----------------------------------------------------------------------------------------------
+
+
+class Nasty(Strategy):
+    """Every type of order and time in force, on a timetable, with answers to fills, ends, refusals and timers."""
+
+    def on_start(self, ctx: Any) -> None:
+        """An order and a timer before the first bar."""
+        self.answered = 0
+        ctx.order(ctx.symbols[0], 7.0)
+        ctx.set_timer("late", ctx.ts + 40 * 86_400_000_000_000)
+
+    def on_data(self, ctx: Any, bars: Any) -> None:
+        """One deed a bar."""
+        symbol = ctx.symbols[ctx.row % len(ctx.symbols)]
+        price, big = ctx.price(symbol), 150.0
+        if not price > 0.0:
+            return
+        near = {n: round(price * (1.0 + n / 1000.0), 2) for n in (-20, -4, 0, 4, 20)}
+        deeds: list[Callable[[], object]] = [
+            lambda: ctx.order(symbol, big, tag="m"),
+            lambda: ctx.order(symbol, big, limit_price=near[-4]),
+            lambda: ctx.order(symbol, -big, limit_price=near[20], time_in_force="gtc"),
+            lambda: ctx.order(symbol, -big, stop_price=near[-4], time_in_force="gtc"),
+            lambda: ctx.order(symbol, big, stop_price=near[4], limit_price=near[20]),
+            lambda: ctx.order(symbol, big, limit_price=near[0], time_in_force="ioc"),
+            lambda: ctx.order(symbol, -2.0 * big, time_in_force="fok"),
+            lambda: ctx.cancel(ctx.open_orders()[0].order.client_order_id) if ctx.open_orders() else None,
+            lambda: self.change(ctx, near[4]),
+            lambda: ctx.set_timer(f"t{ctx.row}", ctx.ts + 1 + (ctx.row % 3) * 86_400_000_000_000),
+            lambda: ctx.order(symbol, 0.5),
+            lambda: ctx.order(symbol, big, stop_price=near[4], time_in_force="ioc"),
+            lambda: ctx.order(symbol, -10.0, time_in_force="fok"),
+            lambda: ctx.target_weight(symbol, 0.2),
+            lambda: ctx.cancel_all(symbol),
+            lambda: ctx.log(f"equity {ctx.equity!r}"),
+        ]
+        deeds[ctx.row % len(deeds)]()
+
+    def change(self, ctx: Any, price: float) -> None:
+        """Other terms for the youngest order, whether it has a limit or not."""
+        if ctx.open_orders():
+            newest = ctx.open_orders()[-1]
+            terms = {"limit_price": price} if newest.order.order_type.has_limit else {"quantity": newest.quantity + 10.0}
+            ctx.replace(newest.order.client_order_id, **terms)
+
+    def on_fill(self, ctx: Any, fill: Any) -> None:
+        """Offer a part of every third fill; cancel another order of the symbol at once on every seventh."""
+        self.answered += 1
+        if self.answered % 3 == 0:
+            ctx.order(fill.symbol, -fill.signed_quantity, limit_price=round(fill.price * 1.01, 2), time_in_force="gtc")
+        if self.answered % 7 == 0 and ctx.open_orders(fill.symbol):
+            ctx.cancel(ctx.open_orders(fill.symbol)[0].order.client_order_id)
+
+    def on_order(self, ctx: Any, order: Any) -> None:
+        """A small order for each one that ended without trading, now and then."""
+        if order.status.value in ("expired", "rejected", "canceled") and len(ctx.open_orders()) < 5:
+            ctx.order(order.order.symbol, 1.0, tag=order.status.value)
+
+    def on_timer(self, ctx: Any, name: str) -> None:
+        """Order between two bars."""
+        ctx.order(ctx.symbols[-1], -3.0, tag=name)
+
+    def on_stop(self, ctx: Any) -> None:
+        """Clean up."""
+        ctx.cancel_all()
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+@pytest.mark.parametrize("symbols", [["QQQ"], ["IBM", "QQQ", "USO"]], ids=["one", "three"])
+def test_a_strategy_that_does_everything(symbols: list[str]) -> None:
+    """Limits, stops, IOC, FOK, DAY, cancels, replacements, timers, denials, refusals, and parts of orders, over missing years."""
+    bars = sample(symbols, "2004-01-02", "2012-12-31" if len(symbols) == 1 else "2007-12-31", adjust="none")
+    rules = BarFill(participation=2e-6)
+    twins = run_twins(Nasty, bars, cash=1_000_000.0, costs=PerShare(0.01, minimum=0.35), slippage=BpsSlippage(3), fill=rules)
+    assert_same(twins)
+    orders, fills = twins.lived.orders, twins.lived.fills
+    assert set(orders["status"]) >= {"filled", "canceled", "expired", "denied", "rejected"}
+    assert set(fills["rule"]) >= {"open", "limit_open", "limit_through", "stop", "stop_gap"}
+    assert set(orders["order_type"]) == {"market", "limit", "stop", "stop_limit"} and set(orders["time_in_force"]) == {"day", "gtc", "ioc", "fok"}
+    assert max(Counter(fills["client_order_id"]).values()) > 1, "no order was filled in parts"
+    assert any("equity" in text for text in twins.lived.manifest["alerts"])
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+def test_checks_refuse_the_same_orders() -> None:
+    """A limit on an order's value denies in the session what it denies in the back-test."""
+
+    def at_most_ten_thousand(order: Any, account: Any) -> str:
+        """Refuse expensive orders."""
+        value = order.quantity * account.price(order.symbol)
+        return f"its value of {value:.0f} is above 10000" if value > 10_000.0 else ""
+
+    bars = sample(["QQQ"], "2011-03-23", "2013-12-31")
+    twins = run_twins(Nasty, bars, cash=1_000_000.0, limits=[at_most_ten_thousand])
+    assert_same(twins)
+    assert twins.lived.orders["reason"].str.contains("above 10000").any()
+
+
+def test_other_currencies_and_multipliers() -> None:
+    """A book in several currencies is the same book."""
+    bars = random_panel(11, rows=120)
+    instruments = [Instrument("AAA", currency="EUR", multiplier=10.0), Instrument("BBB", lot_size=5.0), Instrument("CCC", currency="JPY", tick_size=1.0)]
+    twins = run_twins(Nasty, bars, cash=1_000_000.0, instruments=instruments, fx={"EUR": 1.1, "JPY": 0.007}, costs=Bps(2))
+    assert_same(twins)
+    assert set(twins.lived.fills["currency"]) == {"USD", "EUR", "JPY"}
+
+
+# -- random strategies on random bars ----------------------------------------------------------------------------------------------
+
+seeds = st.integers(0, 2**32 - 1)
+rules = st.builds(
+    BarFill,
+    path=st.sampled_from(["adaptive", "high_first", "low_first"]),
+    through_ticks=st.integers(0, 2),
+    participation=st.sampled_from([None, 0.001, 0.01, 0.1]),
+    fill_without_volume=st.booleans(),
+)
+
+
+@pytest.mark.slow
+@settings(EFFORT, max_examples=EFFORT.max_examples // 2)
+@given(panel=seeds, trader=seeds, fill=rules, interval=st.sampled_from(["1d", "1h"]), gaps=st.sampled_from([0.0, 0.1, 0.5]), every=st.integers(1, 80))
+def test_random_strategies(panel: int, trader: int, fill: BarFill, interval: str, gaps: float, every: int) -> None:
+    """Whatever a strategy does and however often the journal is flushed: the same results, and the same sights in every hook."""
+    bars = random_panel(panel, rows=25, gaps=gaps, interval=interval)
+    twins = run_twins(lambda: RandomTrader(trader), bars, every=every, cash=100_000.0, costs=Bps(3, minimum=0.5), slippage=BpsSlippage(4), fill=fill)
+    assert_same(twins)
+    one, two, three = twins.strategies
+    assert one.seen == two.seen == three.seen
+
+
+# -- what must not be the same ------------------------------------------------------------------------------------------------------
+
+
+def test_the_comparison_can_fail() -> None:
+    """Other costs, another parameter: the results differ and the differences are named."""
+    bars = sample(["IBM"], "2015-01-02", "2016-12-30")
+    twins = run_twins(lambda: SmaCross(fast=10, slow=30), bars, cash=100_000.0, costs=Bps(5))
+    dearer = Backtest(SmaCross(fast=10, slow=30), bars, cash=100_000.0, costs=Bps(6)).run()
+    other = Backtest(SmaCross(fast=11, slow=30), bars, cash=100_000.0, costs=Bps(5)).run()
+    assert any(line.startswith("fills:") for line in twins.lived.differences(dearer))
+    assert any(line.startswith("orders:") for line in twins.lived.differences(other))
+
+
+def test_a_strategy_that_was_back_tested_before_knows_no_future() -> None:
+    """What a strategy prepared for a back-test is forgotten when a session starts with the same object."""
+    bars = sample(["IBM"], "2015-01-02", "2016-12-30")
+    strategy = SmaCross(fast=10, slow=30)
+    strategy.prepare(bars)
+    fresh = run_twins(lambda: SmaCross(fast=10, slow=30), bars[:200], cash=100_000.0)
+    stale = run_twins(lambda: strategy, bars[:200], cash=100_000.0)
+    assert stale.lived.differences(fresh.lived) == []
+
+
+def test_a_strategy_that_fails_fails_in_both(tmp_path: Path) -> None:
+    """The same error at the same bar; the session has also cancelled what was working, and its journal says so."""
+
+    class Fragile(Strategy):
+        """Fails on its fiftieth bar."""
+
+        def on_data(self, ctx: Any, bars: Any) -> None:
+            """Rest an order, fail later."""
+            if ctx.row == 10:
+                ctx.order("IBM", 5.0, limit_price=1.0, time_in_force="gtc")
+            1 / (49 - ctx.row)
+
+    bars = sample(["IBM"], "2015-01-02", "2016-12-30")
+    with pytest.raises(StrategyError) as tested:
+        Backtest(Fragile(), bars).run()
+    known = {"IBM": Instrument("IBM")}
+    with SqliteJournal(tmp_path / "j.sqlite") as journal:
+        session = LiveSession(Fragile(), ReplayStream(bars), venue=PaperVenue(known, cash=1e6), book=Book(known, cash=1e6), journal=journal)
+        with pytest.raises(StrategyError) as lived:
+            session.run()
+    assert str(lived.value) == str(tested.value)
+    assert session.result().orders["status"].tolist() == ["canceled"]
+    report = replay(tmp_path / "j.sqlite", strategy=Fragile())
+    assert report.identical and not report.finished
+    with JournalFile(tmp_path / "j.sqlite") as journal:
+        assert verify(journal).is_sound
