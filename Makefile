@@ -44,7 +44,7 @@ lab: $(DEV) ## open JupyterLab on the notebooks
 
 test: $(DEV) ## run every test: each notebook, and everything under tests/
 	@./.ci/browser
-	@$(PY) -m pytest -n auto $(ARGS)
+	@$(PY) -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 lint: $(DEV) ## ruff on the exported code and the tests, pyright on the exported code
 	@$(PY) -m ruff check qtnb tests

@@ -161,6 +161,17 @@ def test_events_without_a_reference_use_the_bars(tmp_path):
     assert alone["close"].tolist() == whole["close"].tolist()[:1]
 
 
+def test_days_of_a_market_that_never_closes(tmp_path):
+    (tmp_path / "BTC.csv").write_text(HEADER + "".join(f"2021-05-{d:02d},10,11,9,10.5,{d}\n" for d in range(1, 8)))
+    store = ParquetStore(tmp_path / "lake")
+    ingest(FilesystemProvider(tmp_path / "BTC.csv", {"calendar": "24/7"}), store, progress=False)
+    week = get_bars("BTC", "2021-05-02", "2021-05-04", source=store)  # the bar of 4 May closes as 5 May begins
+    assert week["volume"].tolist() == [2, 3, 4] and str(week.index[-1][0]) == "2021-05-05 00:00:00+00:00"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(get_bars("BTC", source=store)) == 7
+
+
 def test_reading_stored_bars_imports_no_calendar(sample_lake):
     code = f"""
 import sys

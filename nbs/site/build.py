@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE))
 
 from execute import CellFailed, outputs  # noqa: E402
 from links import dead_links  # noqa: E402
-from notebooks import NBS, ROOT, all_notebooks  # noqa: E402
+from notebooks import ROOT, all_notebooks  # noqa: E402
 from pages import PageError, copy_notebooks, write  # noqa: E402
 
 WORK = ROOT / "artifacts" / "docs"  # what is kept between builds: outputs, Sphinx's source and its parsed pages

@@ -93,7 +93,8 @@ def box(text: str) -> tuple[float, float]:
 SHAPES = [("([", "])", "stadium"), ("[[", "]]", "rect"), ("[(", ")]", "store"), ("((", "))", "circle"), ("{{", "}}", "stadium"), ("[/", "/]", "rect"),
           ("[\\", "\\]", "rect"), ("[", "]", "rect"), ("(", ")", "round"), ("{", "}", "diamond"), (">", "]", "rect")]
 _IDENT = re.compile(r"[\w.]+(?:-[\w.]+)*")
-_ARROW = re.compile(r"\s*(<)?(?:(--|==|-\.)\s+([^|\n]*?[^\s|=.-])\s*(-{2,}>|-{3,}|={2,}>|={3,}|\.-+>|\.-+|--[ox])|(-{2,}[>ox]|-{3,}|={2,}>|={3,}|-\.+-+>|-\.+-+))"
+_ARROW = re.compile(r"\s*(<)?(?:(--|==|-\.)\s+([^|\n]*?[^\s|=.-])\s*(-{2,}>|-{3,}|={2,}>|={3,}|\.-+>|\.-+|--[ox])"
+                    r"|(-{2,}[>ox]|-{3,}|={2,}>|={3,}|-\.+-+>|-\.+-+))"
                     r"(?:\|([^|]*)\|)?\s*")
 _SKIP = re.compile(r"^(classDef|class|style|linkStyle|click|accTitle|accDescr|hide|title)\b")
 

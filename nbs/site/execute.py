@@ -103,8 +103,9 @@ def run(notebook: Notebook) -> dict[str, list]:
     workspace = Path(tempfile.mkdtemp(prefix="qtnb-docs-"))
     for name in ("settings.ini", "pyproject.toml"):
         shutil.copy(ROOT / name, workspace / name)
-    env = {**os.environ, "QTNB_DOCS": "1", "QTNB_WORKSPACE": str(workspace), "PYDEVD_DISABLE_FILE_VALIDATION": "1", "COLUMNS": "100",
-           "PYTHONHASHSEED": "0", "IPYTHONDIR": str(workspace / ".ipython"), "PYTHONWARNINGS": "default", "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")}
+    env = {**os.environ, "QTNB_DOCS": "1", "QTNB_WORKSPACE": str(workspace), "IPYTHONDIR": str(workspace / ".ipython"),
+           "PYDEVD_DISABLE_FILE_VALIDATION": "1", "COLUMNS": "100", "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "default",
+           "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")}
     env.pop("IN_TEST", None)
     client = NotebookClient(nb, timeout=LIMIT, kernel_name="python3", resources={"metadata": {"path": str(notebook.path.parent)}}, record_timing=False,
                             extra_arguments=["--log-level=40"])

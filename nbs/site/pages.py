@@ -6,7 +6,6 @@ between pages.
 """
 import json
 import re
-import shutil
 from pathlib import Path
 
 import api
@@ -190,4 +189,4 @@ def copy_notebooks(notebooks: list[Notebook], out: Path) -> None:
     for n in notebooks:
         target = out / "_notebooks" / n.rel
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(n.path, target)
+        target.write_text(json.dumps(n.nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ __all__ = ['app', 'job_app', 'runs_app', 'config_app', 'fetch_app', 'Strategy', 
            'Source', 'Title', 'Tearsheet', 'show_table', 'backtest', 'live', 'replay', 'job_run', 'job_list',
            'runs_list', 'runs_show', 'fetch_sample', 'fetch_filesystem', 'config_show', 'init', 'version', 'main']
 
-# %% ../../nbs/api/00_cli.ipynb #fc846475
+# %% ../../nbs/api/00_cli.ipynb #b1a18d07
 import os
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qtnb.evaluation.results import Result
     from qtnb.pipelines.runs import RunRecord
 
-# %% ../../nbs/api/00_cli.ipynb #216093d9
+# %% ../../nbs/api/00_cli.ipynb #d289f70f
 app = typer.Typer(name="qt", help="Systematic trading, written as notebooks.", no_args_is_help=True, add_completion=False,
                   pretty_exceptions_enable=False, rich_markup_mode=None)
 job_app = typer.Typer(help="Execute job notebooks.", no_args_is_help=True, rich_markup_mode=None)
@@ -31,7 +31,7 @@ fetch_app = typer.Typer(help="Load bars into the lake.", no_args_is_help=True, r
 for _name, _group in {"job": job_app, "runs": runs_app, "config": config_app, "fetch": fetch_app}.items():
     app.add_typer(_group, name=_name)
 
-# %% ../../nbs/api/00_cli.ipynb #76ad5616
+# %% ../../nbs/api/00_cli.ipynb #794cd392
 def _print_version(wanted: bool) -> None:
     "Print the version and stop."
     if wanted:
@@ -50,7 +50,7 @@ def _root(
     if debug:
         os.environ["QTNB_DEBUG"] = "1"
 
-# %% ../../nbs/api/00_cli.ipynb #b26f491f
+# %% ../../nbs/api/00_cli.ipynb #18ce222a
 def _is_number(text: str) -> bool:
     "Whether a cell reads as a figure."
     return bool(text) and text.replace(",", "").replace("%", "").replace("_", "").lstrip("+-").replace(".", "", 1).replace("e-", "").isdigit()
@@ -70,7 +70,7 @@ def show_table(
         from rich.table import Table
 
         table = Table(title=title or None, title_justify="left")
-        for name, side in zip(columns, right):
+        for name, side in zip(columns, right, strict=True):
             table.add_column(name, justify="right" if side else "left", overflow="fold")
         for row in rows:
             table.add_row(*(cell.replace("[", "\\[") for cell in row))
@@ -78,9 +78,9 @@ def show_table(
         return
     widths = [max(len(columns[i]), *(len(row[i]) for row in rows)) if rows else len(columns[i]) for i in range(len(columns))]
     for line in [columns, *rows]:
-        typer.echo("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right)).rstrip())
+        typer.echo("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip())
 
-# %% ../../nbs/api/00_cli.ipynb #f7d366f1
+# %% ../../nbs/api/00_cli.ipynb #2aca7bd2
 Strategy = Annotated[str | None, typer.Option(help="Registered name of the strategy, such as sma_cross.")]
 Symbols = Annotated[str | None, typer.Option(help="What to trade, separated by commas: IBM,BAC.")]
 Start = Annotated[str | None, typer.Option(help="First day, inside: 2000-01-03.")]
@@ -89,18 +89,18 @@ Params = Annotated[list[str] | None, typer.Option("--param", "-p", help="Paramet
 Config = Annotated[Path | None, typer.Option("--config", "-f", help="YAML file with the request; options win over it.")]
 IntervalText = Annotated[str | None, typer.Option(help="Length of a bar: 1d, 1h, 5m, ...")]
 Adjust = Annotated[str | None, typer.Option(help="Corporate actions in the prices: none, splits, all.")]
-Cash = Annotated[float | None, typer.Option(help="Cash at the start.")]
-FeeBps = Annotated[float | None, typer.Option(help="Fee, basis points of the value.")]
-FeePerShare = Annotated[float | None, typer.Option(help="Fee per share.")]
-FeeMinimum = Annotated[float | None, typer.Option(help="Least fee of one execution.")]
-SlippageBps = Annotated[float | None, typer.Option(help="Slippage, basis points of the price.")]
+Cash = Annotated[str | None, typer.Option(metavar="NUMBER", help="Cash at the start.")]
+FeeBps = Annotated[str | None, typer.Option(metavar="NUMBER", help="Fee, basis points of the value.")]
+FeePerShare = Annotated[str | None, typer.Option(metavar="NUMBER", help="Fee per share.")]
+FeeMinimum = Annotated[str | None, typer.Option(metavar="NUMBER", help="Least fee of one execution.")]
+SlippageBps = Annotated[str | None, typer.Option(metavar="NUMBER", help="Slippage, basis points of the price.")]
 Calendar = Annotated[str | None, typer.Option(help="Exchange calendar, such as XNYS.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[str | None, typer.Option(metavar="NUMBER", help="Seed of everything random.")]
 Source = Annotated[str | None, typer.Option(help="lake, sample, or nothing: the lake, and the sample while the lake is empty.")]
 Title = Annotated[str | None, typer.Option(help="Title of the report.")]
 Tearsheet = Annotated[bool, typer.Option("--tearsheet", help="Write the HTML report too.")]
 
-# %% ../../nbs/api/00_cli.ipynb #802f8bed
+# %% ../../nbs/api/00_cli.ipynb #f65ebaf1
 def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
     "Split name=value texts."
     from qtnb.core.errors import ParameterError
@@ -127,11 +127,12 @@ def _request(config: Path | None, params: list[str] | None, options: dict[str, A
         raise ConfigError(f"configuration {str(config)!r} was written for another job than {job!r}; use `qt job run` or name another file.")
     values |= {name: value for name, value in options.items() if value is not None}
     given = {name: parse_value(text) for name, text in _pairs(params, "--param").items()}
-    if given:
-        values["parameters"] = {**(values.get("parameters") or {}), **given}
+    base = values.get("parameters") or {}
+    if given and isinstance(base, dict):
+        values["parameters"] = {**base, **given}
     return values
 
-# %% ../../nbs/api/00_cli.ipynb #7c2ee0dd
+# %% ../../nbs/api/00_cli.ipynb #798294f5
 def _show_result(result: "Result", run: "RunRecord") -> None:
     "Print the small table of a result and where its run lies."
     from qtnb.pipelines.tasks import summary_rows
@@ -159,7 +160,7 @@ def _settings() -> "Settings":
     configure_logging("DEBUG" if os.environ.get("QTNB_DEBUG") else "WARNING", secrets=settings.secrets().values())
     return settings
 
-# %% ../../nbs/api/00_cli.ipynb #b738887c
+# %% ../../nbs/api/00_cli.ipynb #9fe4f51e
 @app.command()
 def backtest(
     strategy: Strategy = None,
@@ -192,7 +193,7 @@ def backtest(
         result, run = record_backtest(request, settings=settings, tearsheet=tearsheet, progress=sys.stderr.isatty())
     _show_result(result, run)
 
-# %% ../../nbs/api/00_cli.ipynb #da836244
+# %% ../../nbs/api/00_cli.ipynb #6dae1db2
 class _remarks:
     "Print warnings as remarks on standard error."
 
@@ -203,13 +204,14 @@ class _remarks:
         self._catcher = warnings.catch_warnings()
         self._catcher.__enter__()
         warnings.simplefilter("default")
-        warnings.showwarning = lambda message, category, *rest, **more: typer.echo(f"{'remark' if category.__name__ == 'DataWarning' else category.__name__}: {message}", err=True)
+        warnings.showwarning = lambda message, category, *rest, **more: typer.echo(
+            f"{message}" if category.__name__ == "DataWarning" else f"{category.__name__}: {message}", err=True)
 
     def __exit__(self, *exception: Any) -> None:
         "Give it back."
         self._catcher.__exit__(*exception)
 
-# %% ../../nbs/api/00_cli.ipynb #3d4b7c2a
+# %% ../../nbs/api/00_cli.ipynb #4f4cc397
 @app.command()
 def live(
     strategy: Strategy = None,
@@ -230,8 +232,8 @@ def live(
     source: Source = None,
     title: Title = None,
     pace: Annotated[str | None, typer.Option(help="Seconds between bars, or a factor such as 3600x; as fast as possible when left out.")] = None,
-    max_bars: Annotated[int | None, typer.Option(help="Stop after so many instants.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Stop after so much wall time.")] = None,
+    max_bars: Annotated[str | None, typer.Option(metavar="NUMBER", help="Stop after so many instants.")] = None,
+    max_seconds: Annotated[str | None, typer.Option(metavar="NUMBER", help="Stop after so much wall time.")] = None,
     tearsheet: Tearsheet = False,
 ) -> None:
     "Run a bounded paper session over replayed bars, with a journal."
@@ -268,7 +270,7 @@ def replay(
     if not report.identical or parts:
         raise typer.Exit(1)
 
-# %% ../../nbs/api/00_cli.ipynb #8a494186
+# %% ../../nbs/api/00_cli.ipynb #7e8042e7
 @job_app.command("run")
 def job_run(
     name: Annotated[str, typer.Argument(help="Name of the job; `qt job list` shows them.")],
@@ -297,7 +299,7 @@ def job_list() -> None:
 
     show_table(["job", "title", "parameters"], [[j.name, j.title, ", ".join(j.parameters)] for j in list_jobs(_settings())])
 
-
+# %% ../../nbs/api/00_cli.ipynb #4fcb256f
 @runs_app.command("list")
 def runs_list(
     job: Annotated[str | None, typer.Option(help="Only runs of this job.")] = None,
@@ -326,7 +328,7 @@ def runs_show(
     for path in sorted(p for p in record.folder.rglob("*") if p.is_file()):
         typer.echo(f"file  {_short(path)}")
 
-# %% ../../nbs/api/00_cli.ipynb #62cfc266
+# %% ../../nbs/api/00_cli.ipynb #fc958d75
 @fetch_app.command("sample")
 def fetch_sample() -> None:
     "Load the bundled real bars, splits and dividends into the lake."
@@ -352,7 +354,7 @@ def fetch_filesystem(
     with _remarks():
         typer.echo(fetch(path, mapping=mapping, symbols=wanted, start=start, end=end, dry_run=dry_run, settings=settings))
 
-# %% ../../nbs/api/00_cli.ipynb #2a53cbfa
+# %% ../../nbs/api/00_cli.ipynb #2a4ce29e
 @config_app.command("show")
 def config_show() -> None:
     "Print each setting in force, with where it came from; secrets are masked."
@@ -378,7 +380,7 @@ def version() -> None:
 
     show_table(["package", "version"], [[name, number] for name, number in versions().items()])
 
-# %% ../../nbs/api/00_cli.ipynb #12ea5a7d
+# %% ../../nbs/api/00_cli.ipynb #2bcca390
 def _report(error: Exception) -> int:
     "Print one clear message for an error and choose the exit code."
     import traceback

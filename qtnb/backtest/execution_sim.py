@@ -118,13 +118,13 @@ def stop_limit_touch(
 class Resting:
     "An order that works at the simulated venue."
 
-    __slots__ = ("fills", "leaves", "number", "order", "session", "sign", "woken")
+    __slots__ = ("deadline", "fills", "leaves", "number", "order", "session", "sign", "woken")
 
     def __init__(self, order: Order, number: int):
         "A fresh order at the end of the queue."
         self.order, self.number = order, number
         self.sign, self.leaves = order.side.sign, order.quantity
-        self.woken, self.session, self.fills = False, -1, 0
+        self.woken, self.session, self.deadline, self.fills = False, -1, -1, 0
 
     def touch(
         self,
@@ -136,7 +136,11 @@ class Resting:
         if order.order_type is OrderType.MARKET:
             return 0, 0.0, path[0], "open"
         if order.order_type is OrderType.STOP:
-            return stop_touch(path, self.sign, order.stop_price or math.nan)
+            if self.woken:
+                return 0, 0.0, path[0], "open"
+            found = stop_touch(path, self.sign, order.stop_price or math.nan)
+            self.woken = found is not None
+            return found
         limit = order.limit_price or math.nan
         if order.order_type is OrderType.LIMIT or self.woken:
             found = limit_touch(path, self.sign, limit, through)
@@ -186,12 +190,23 @@ class _Queue:
         terms = {k: getattr(change, k) for k in ("quantity", "limit_price", "stop_price") if getattr(change, k) is not None}
         fresh = Resting(replace(old, **terms), resting.number)
         fresh.leaves, fresh.fills = fresh.order.quantity - (old.quantity - resting.leaves), resting.fills
-        fresh.session, fresh.woken = resting.session, resting.woken and change.stop_price is None
+        fresh.session, fresh.deadline, fresh.woken = resting.session, resting.deadline, resting.woken and change.stop_price is None
         if change.limit_price or change.stop_price or fresh.order.quantity > old.quantity:
             self._number += 1
             fresh.number = self._number
         self.working[change.client_order_id] = fresh
         return [OrderUpdate(change.ts, change.client_order_id, OrderEventKind.REPLACE, "", change.quantity, change.limit_price, change.stop_price)]
+
+
+def _after_split(resting: Resting, ratio: float, lot_size: float) -> Order:
+    "The order as it stands after a split: quantity times the ratio, prices divided by it."
+    order, filled = resting.order, resting.order.quantity - resting.leaves
+    return replace(
+        order,
+        quantity=filled + floor_to_step(resting.leaves * ratio, lot_size),
+        limit_price=order.limit_price and order.limit_price / ratio,
+        stop_price=order.stop_price and order.stop_price / ratio,
+    )
 
 
 def _replace_problem(resting: Resting, change: Replace) -> str:
@@ -215,8 +230,10 @@ class _Executions(_Queue):
 
     def _available(self, symbol: str, volume: float) -> float:
         "The quantity of a bar that may be ours."
-        if self.rules.participation is None or math.isnan(volume):
+        if self.rules.participation is None:
             return math.inf
+        if math.isnan(volume):
+            return 0.0
         return floor_to_step(self.rules.participation * volume, self.instruments[symbol].lot_size)
 
     def _execute(self, resting: Resting, price: float, rule: str, ts: int, volume: dict[str, float]) -> Iterator[Event]:
@@ -237,6 +254,20 @@ class _Executions(_Queue):
         name = f"{order.client_order_id}-{resting.fills}"
         yield Fill(ts, name, order.client_order_id, order.symbol, order.side, quantity, price, fee, instrument.currency, rule)
 
+    def split(self, symbol: str, ratio: float, ts: int) -> Iterator[Event]:
+        "Adjust the working orders of a symbol to a split, and the position that decides ties."
+        self.position[symbol] *= ratio
+        for name, resting in list(self.working.items()):
+            if resting.order.symbol != symbol:
+                continue
+            filled, order = resting.order.quantity - resting.leaves, _after_split(resting, ratio, self.instruments[symbol].lot_size)
+            if order.quantity <= filled:
+                del self.working[name]
+                yield OrderUpdate(ts, name, OrderEventKind.CANCEL, f"a split by {ratio:g} left less than a lot of it")
+                continue
+            resting.order, resting.leaves = order, order.quantity - filled
+            yield OrderUpdate(ts, name, OrderEventKind.REPLACE, f"a split by {ratio:g}", order.quantity, order.limit_price, order.stop_price)
+
     def _end(self, orders: list[Resting], ts: int) -> Iterator[Event]:
         "Cancel immediate orders that have had their chance."
         for resting in orders:
@@ -253,6 +284,15 @@ class _Executions(_Queue):
                 yield OrderUpdate(ts, name, OrderEventKind.EXPIRE, "the session ended")
 
 # %% ../../nbs/backtest/02_execution_sim.ipynb #6ccc5313
+def _is_over(resting: Resting, day: int) -> bool:
+    "Whether the session of an order's first chance lies before this day; notes the day by which it must have had one."
+    if resting.session < 0:
+        if resting.deadline < 0 and day > (resting.order.ts - 1) // 86_400_000_000_000:
+            resting.deadline = day
+        return 0 <= resting.deadline < day
+    return resting.session < day
+
+
 Found = tuple[int, float, int, int, Resting, float, str]  # leg, share, stop before limit, number, order, price, rule
 
 
@@ -281,8 +321,9 @@ class SimulatedVenue(_Executions):
             return
         ts, daily = int(bars.ts[row]), bars.interval == "1d"
         session = int((ts - 1) // 86_400_000_000_000)
-        yield from self._expire([r for r in self.working.values() if not daily and 0 <= r.session < session], ts)
         resting = list(self.working.values())
+        yield from self._expire([r for r in resting if _is_over(r, session)], ts)
+        resting = [r for r in resting if self.working.get(r.order.client_order_id) is r]
         found, volume = self._touches(resting, bars, row, session)
         for _, _, _, _, order, price, rule in found:
             if self.working.get(order.order.client_order_id) is order:
@@ -299,9 +340,10 @@ class SimulatedVenue(_Executions):
         volume: dict[str, float] = {}
         paths: dict[int, Path] = {}
         for order in resting:
-            order.session = session if order.session < 0 else order.session
             symbol = order.order.symbol
             n = columns[symbol]
+            if not math.isnan(c[n]) and order.session < 0:
+                order.session = session
             if math.isnan(c[n]) or (v[n] == 0.0 and not self.rules.fill_without_volume):
                 continue
             if n not in paths:

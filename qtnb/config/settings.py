@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 
 from ..core.errors import ConfigError, unknown_name
 
-# %% ../../nbs/config/00_settings.ipynb #0f4b2cee
+# %% ../../nbs/config/00_settings.ipynb #a40f1c42
 M = typing.TypeVar("M", bound=BaseModel)
 
 
@@ -49,9 +49,12 @@ def parse_model(
             raise ConfigError(f"{unknown_name(kind, name, model.model_fields)}{where}") from None
         if first["type"] == "missing":
             raise ConfigError(f"{kind} `{name}`{where} was not given; it has no default; give a value.") from None
-        rule = first["msg"].removeprefix("Value error, ")
-        shown = "**********" if _is_secret(model, first["loc"][0] if first["loc"] else "") else repr(first.get("input"))
-        raise ConfigError(f"{kind} `{name}`{where} was {shown}; {rule[:1].lower()}{rule[1:]}; give a value that fits.") from None
+        own = first["type"] == "value_error"  # a validator of ours: it names the remedy itself
+        rule = first["msg"].removeprefix("Value error, ").removesuffix(".").replace("Input should", "it must") + ("." if own else "; give a value that fits.")
+        if own and not first["loc"]:
+            raise ConfigError(f"{rule}{where}") from None
+        shown = "**********" if _is_secret(model, first["loc"][0]) else repr(first.get("input"))
+        raise ConfigError(f"{kind} `{name}`{where} was {shown}; {rule}") from None
 
 # %% ../../nbs/config/00_settings.ipynb #a710dedf
 Secret = SecretStr | None

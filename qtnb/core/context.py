@@ -104,12 +104,12 @@ class _MarketView:
         self,
         symbol: str,  # which one
     ) -> float:  # NaN before its first bar; the price paid, when it filled before its first close is known
-        "The last known price of a symbol: its last close."
+        "The last known price of a symbol: its last close, in shares of today when it has split since."
         engine = self._engine
         close = math.nan if engine.row < 0 else engine.window.mark.item(engine.row, engine.column(symbol))
         if close != close and engine.book.holdings[symbol].quantity != 0.0:
             return engine.book.holdings[symbol].average_price
-        return close
+        return close / engine.splits.get(symbol, 1.0)
 
 # %% ../../nbs/core/05a_context.ipynb #d41da39a
 class _Marks(Mapping[str, float]):

@@ -35,7 +35,7 @@ from qtnb.core.events import (
 )
 from .orders import OrderState, client_order_id
 from .protocols import OrderCheck
-from ..enums import OrderType, Side, TimeInForce
+from ..enums import OrderStatus, OrderType, Side, TimeInForce
 from ..types import Fill, Instrument, Order, order_problem
 from ..utils.math import floor_to_step
 
@@ -54,6 +54,7 @@ class _Desk:
         self.working: dict[str, OrderState] = {}
         self.halted, self.row, self.ts = False, -1, 0
         self._columns = {s: n for n, s in enumerate(window.symbols)}
+        self.splits: dict[str, float] = {}  # ratio of a split since the symbol's last close
         self._out: list[Command] = []
         self._denied: list[OrderState] = []
         self._hooks: dict[str, Callable[..., Any]] = {}
@@ -120,6 +121,8 @@ class _Caller(_Desk):
         for command in self._out:
             if isinstance(command, Submit):
                 name = command.order.client_order_id
+                if self.orders[name].status is not OrderStatus.SUBMITTED:
+                    continue
                 self.orders[name].apply(OrderUpdate(self.ts, name, OrderEventKind.DENY, "the strategy failed while this order was being written"))
                 self.working.pop(name, None)
         self._out, self._denied = [], []
@@ -223,6 +226,8 @@ class TradingEngine(_OrderDesk):
         "Handle the bars of one row of the window."
         self.row = self._bars._row = row
         self.ts = self._times[row]
+        if self.splits:
+            self.splits.clear()
         try:
             self._on_data(self.context, self._bars)
         except Exception as error:
@@ -299,6 +304,8 @@ def _handle_action(engine: TradingEngine, action: CorporateAction) -> None:
             "Trade raw prices with events, or adjusted prices without."
         )
     engine.book.apply_action(action)
+    if action.kind == "split":
+        engine.splits[action.symbol] = engine.splits.get(action.symbol, 1.0) * action.value
 
 
 def _handle_control(engine: TradingEngine, control: Control) -> None:

@@ -6,7 +6,7 @@
 __all__ = ['DatesLike', 'Gap', 'find_calendar', 'sessions', 'session_open', 'session_close', 'session_dates', 'missing_sessions',
            'describe_gaps']
 
-# %% ../../nbs/data/00a_calendars.ipynb #056793bb
+# %% ../../nbs/data/00a_calendars.ipynb #de0a27b2
 import functools
 from collections.abc import Iterable
 from datetime import date
@@ -21,7 +21,7 @@ from ..utils.time import BoundLike, index_to_ns, parse_bound
 if TYPE_CHECKING:
     from exchange_calendars import ExchangeCalendar
 
-# %% ../../nbs/data/00a_calendars.ipynb #2877b671
+# %% ../../nbs/data/00a_calendars.ipynb #38edd82a
 @functools.cache
 def _calendar(name: str, first_year: int) -> "ExchangeCalendar":
     "Build the calendar of an exchange from a year on, or from where its record begins."
@@ -41,7 +41,7 @@ def _calendar(name: str, first_year: int) -> "ExchangeCalendar":
             continue
     raise ConfigError(f"calendar {name!r} could not be built for any year since {first_year}; choose another calendar.")
 
-# %% ../../nbs/data/00a_calendars.ipynb #a49161a2
+# %% ../../nbs/data/00a_calendars.ipynb #44a1ccb5
 def find_calendar(
     name: str,  # market identifier code, such as "XNYS", or "24/7"
     start: BoundLike = "1990-01-01",  # earliest day that will be asked for
@@ -50,13 +50,13 @@ def find_calendar(
     year = pd.Timestamp(parse_bound(start, "start")).year
     return _calendar(str(name), min(1990, year))
 
-# %% ../../nbs/data/00a_calendars.ipynb #8e58f091
+# %% ../../nbs/data/00a_calendars.ipynb #c38eb19b
 def sessions(
     calendar: str,  # market identifier code
     start: BoundLike,  # first day
     end: BoundLike,  # last day, inside
 ) -> pd.DataFrame:  # session (date), open and close (int64 ns UTC), one row per session
-    "List the sessions of an exchange between two days."
+    "List the sessions of an exchange between two days, as far as its record reaches (about a year ahead)."
     lower, upper = (pd.Timestamp(parse_bound(b, s)).normalize() for b, s in ((start, "start"), (end, "end")))  # type: ignore[arg-type]
     if upper < lower:
         raise DataError(f"`end` was {upper.date()}, before `start` {lower.date()}; the range runs from the earlier to the later day; swap them.")
@@ -66,7 +66,7 @@ def sessions(
     part = known.schedule.loc[lower:upper]
     return pd.DataFrame({"session": part.index.to_numpy().astype("M8[s]"), "open": index_to_ns(part["open"]), "close": index_to_ns(part["close"])})
 
-# %% ../../nbs/data/00a_calendars.ipynb #63452ce5
+# %% ../../nbs/data/00a_calendars.ipynb #32a97962
 DatesLike = np.ndarray | pd.DatetimeIndex | pd.Series | Iterable[str | date]  # session dates, without a clock time or a zone
 
 
@@ -98,7 +98,7 @@ def _edge(calendar: str, dates: DatesLike, edge: str) -> np.ndarray:
                         "check the calendar and the dates' zone, or give clock times instead of dates.")
     return index_to_ns(known.schedule[edge])[at]
 
-# %% ../../nbs/data/00a_calendars.ipynb #92f4421d
+# %% ../../nbs/data/00a_calendars.ipynb #74a9f8a3
 def session_open(
     calendar: str,  # market identifier code
     dates: DatesLike,  # session dates, shape (T,)
@@ -114,7 +114,7 @@ def session_close(
     "Find the instant at which each session closed."
     return _edge(calendar, dates, "close")
 
-# %% ../../nbs/data/00a_calendars.ipynb #d1805d48
+# %% ../../nbs/data/00a_calendars.ipynb #e88de809
 def session_dates(
     calendar: str,  # market identifier code
     ts: np.ndarray | pd.DatetimeIndex,  # instants: int64 ns UTC or aware times, shape (T,)
@@ -130,7 +130,7 @@ def session_dates(
                         f"{known.first_session.date()}; use another calendar.")
     return known.schedule.index.to_numpy().astype("M8[D]")[at]
 
-# %% ../../nbs/data/00a_calendars.ipynb #a6fc878b
+# %% ../../nbs/data/00a_calendars.ipynb #f15018ba
 def missing_sessions(
     index: np.ndarray | pd.DatetimeIndex,  # closes of daily bars, int64 ns UTC or aware times, shape (T,)
     calendar: str,  # market identifier code
@@ -142,7 +142,7 @@ def missing_sessions(
     between = sessions(calendar, pd.Timestamp(have[0]).date(), pd.Timestamp(have[-1]).date()).session.to_numpy().astype("M8[D]")
     return np.setdiff1d(between, have)
 
-# %% ../../nbs/data/00a_calendars.ipynb #756315e0
+# %% ../../nbs/data/00a_calendars.ipynb #fc2e2f83
 Gap = tuple[Any, Any, int]  # first date, last date (datetime64[D]) and number of dates
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['IngestReport', 'ingest', 'load_sample']
 
-# %% ../../nbs/data/31_pipelines.ipynb #42876663
+# %% ../../nbs/data/31_pipelines.ipynb #d36e1238
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,11 +13,12 @@ import pandas as pd
 
 from ..core.errors import DataError
 from .calendars import missing_sessions, sessions
+from .loader import bar_bound
 from .providers.base import BarProvider
 from .storage.base import BarStore, UpsertReport, frame_to_rows, join_rows, rows_to_frame
-from ..utils.time import BoundLike, format_ns, index_to_ns, parse_bound
+from ..utils.time import BoundLike, format_ns, index_to_ns
 
-# %% ../../nbs/data/31_pipelines.ipynb #fb632acd
+# %% ../../nbs/data/31_pipelines.ipynb #617265d5
 @dataclass(frozen=True)
 class IngestReport:
     "What an ingest read, wrote and missed."
@@ -42,7 +43,7 @@ class IngestReport:
             lines.append("  sessions without a bar: " + ", ".join(f"{s} {n}" for s, n in self.missing.items()))
         return "\n".join(lines)
 
-# %% ../../nbs/data/31_pipelines.ipynb #6c742c0d
+# %% ../../nbs/data/31_pipelines.ipynb #306760c7
 def ingest(
     provider: BarProvider,  # where the bars come from
     store: BarStore,  # where they go
@@ -57,8 +58,8 @@ def ingest(
     "Move bars and events from a provider into a store."
     from tqdm import tqdm
 
-    lower = None if start is None else parse_bound(start, "start")
-    upper = None if end is None else parse_bound(end, "end")
+    lower = None if start is None else bar_bound(start, "start")
+    upper = None if end is None else bar_bound(end, "end")
     if lower is not None and upper is not None and lower > upper:
         raise DataError(f"`start` was {start!s}, after `end` {end!s}; a range runs from the earlier to the later date; swap them.")
     parts = []
@@ -73,7 +74,7 @@ def ingest(
         return _report(provider.name, frame, UpsertReport(f"bars/{provider.interval}", new=len(frame)), UpsertReport("events", new=len(events)), {}, True)
     return _write(provider.name, store, frame, events, provider.calendar, provider.interval, known_at)
 
-# %% ../../nbs/data/31_pipelines.ipynb #01dc3a65
+# %% ../../nbs/data/31_pipelines.ipynb #e9ada646
 def _write(
     source: str, store: BarStore, frame: pd.DataFrame, events: pd.DataFrame, calendar: str, interval: str, known_at: int | None = None
 ) -> IngestReport:
@@ -96,7 +97,7 @@ def _report(source: str, frame: pd.DataFrame, bars: UpsertReport, events: Upsert
     names = tuple(sorted(str(s) for s in frame.index.get_level_values("symbol").unique()))
     return IngestReport(source, names, int(ts.min()), int(ts.max()), bars, events, missing, dry_run)
 
-# %% ../../nbs/data/31_pipelines.ipynb #ec61fdd1
+# %% ../../nbs/data/31_pipelines.ipynb #e6adde7e
 def load_sample(
     store: BarStore,  # where it goes
     *,

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PRICE_COLUMNS', 'BAR_COLUMNS', 'INDEX_NAMES', 'EVENT_COLUMNS', 'EVENT_KINDS', 'TS_DTYPE', 'SYMBOL_RULE', 'bars_frame',
            'collect_violations', 'value_violations', 'key_violations', 'check_bars', 'validate_bars', 'require_columns',
-           'normalise_bars', 'normalise_events']
+           'normalise_bars', 'normalise_events', 'empty_events']
 
-# %% ../../nbs/data/00_schema.ipynb #ccc5fc8a
+# %% ../../nbs/data/00_schema.ipynb #d2f6cd26
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.errors import DataError, SchemaError, Violation
 from ..utils.time import index_to_ns, to_index
 
-# %% ../../nbs/data/00_schema.ipynb #4534e531
+# %% ../../nbs/data/00_schema.ipynb #b2c235bd
 PRICE_COLUMNS = ("open", "high", "low", "close")  # quote currency
 BAR_COLUMNS = (*PRICE_COLUMNS, "volume")  # volume in base units
 INDEX_NAMES = ("ts", "symbol")
@@ -26,7 +26,7 @@ EVENT_KINDS = ("split", "dividend")  # value: new shares per old share; cash per
 TS_DTYPE = "datetime64[ns, UTC]"
 SYMBOL_RULE = "the symbol is a non-empty string without blanks at its ends"
 
-# %% ../../nbs/data/00_schema.ipynb #9eb60e22
+# %% ../../nbs/data/00_schema.ipynb #9d8bd5f9
 def bars_frame(
     ts: np.ndarray,  # close of each bar, int64 ns UTC, shape (R,)
     codes: np.ndarray,  # position of each row's symbol in `symbols`, shape (R,)
@@ -44,7 +44,7 @@ def bars_frame(
     frame.attrs = {"interval": interval, "adjust": adjust}
     return frame
 
-# %% ../../nbs/data/00_schema.ipynb #2facc8f7
+# %% ../../nbs/data/00_schema.ipynb #69b8adc5
 def _ts_violations(index: pd.MultiIndex) -> list[Violation]:
     "What is wrong with the type of the `ts` level."
     level = index.levels[0]
@@ -66,7 +66,7 @@ def _shape_violations(frame: pd.DataFrame) -> list[Violation]:
     wrong = [Violation("dtype", c, str(t), "the column is float64") for c, t in frame.dtypes.items() if t != np.float64]
     return wrong + _ts_violations(frame.index)
 
-# %% ../../nbs/data/00_schema.ipynb #15f499b2
+# %% ../../nbs/data/00_schema.ipynb #26071691
 def collect_violations(
     bad: np.ndarray,  # rows that break the rule, bool, shape (R,)
     column: str,  # column the rule is about
@@ -84,7 +84,7 @@ def collect_violations(
         found.append(Violation(f"and {len(at) - limit} more", column, "...", rule))
     return found
 
-# %% ../../nbs/data/00_schema.ipynb #ecc9e038
+# %% ../../nbs/data/00_schema.ipynb #bdf9b17b
 def value_violations(
     values: np.ndarray,  # open, high, low, close, volume; float64, shape (R, 5)
     *,
@@ -110,7 +110,7 @@ def value_violations(
             found += collect_violations(bad, name, h if name == "high" else low, rule, rows=rows, limit=limit)
     return found
 
-# %% ../../nbs/data/00_schema.ipynb #48ddc200
+# %% ../../nbs/data/00_schema.ipynb #db573235
 def key_violations(
     ts: np.ndarray,  # int64 ns UTC, shape (R,)
     codes: np.ndarray,  # rank of each row's symbol among the symbols, int, shape (R,)
@@ -139,7 +139,7 @@ def key_violations(
             found += collect_violations(bad, "ts", shown, rule, rows=rows, limit=limit)
     return found
 
-# %% ../../nbs/data/00_schema.ipynb #965100ad
+# %% ../../nbs/data/00_schema.ipynb #e39bf484
 def _symbol_violations(symbols: pd.Index) -> list[Violation]:
     "Symbols that are not proper names."
     return [Violation("index", "symbol", s, SYMBOL_RULE)
@@ -169,7 +169,7 @@ def check_bars(
     return value_violations(frame.to_numpy(), limit=limit) + key_violations(
         index_to_ns(times)[code_ts] if len(frame) else np.empty(0, np.int64), rank[code_symbol], ordered, limit=limit)
 
-# %% ../../nbs/data/00_schema.ipynb #65b3df23
+# %% ../../nbs/data/00_schema.ipynb #4e0fcbca
 def validate_bars(
     frame: pd.DataFrame,  # the table to look at
     *,
@@ -182,7 +182,7 @@ def validate_bars(
                           "or use `normalise_bars` if only the shape differs.", found)
     return frame
 
-# %% ../../nbs/data/00_schema.ipynb #f0aa5d4c
+# %% ../../nbs/data/00_schema.ipynb #f18c0f79
 def require_columns(
     have: Iterable[str],  # the columns there are
     need: Iterable[str],  # the columns there must be
@@ -199,7 +199,7 @@ def require_columns(
             raise DataError(f"column {column!r} is missing in {name}; its columns are {', '.join(have) or 'none'}.{hint} "
                             "Rename the column, or map it in the mapping file.")
 
-# %% ../../nbs/data/00_schema.ipynb #acc9df90
+# %% ../../nbs/data/00_schema.ipynb #7a7b711d
 def normalise_bars(
     frame: pd.DataFrame,  # ts and symbol as index levels or columns, names in any case, any unit and zone of time
     *,
@@ -231,7 +231,7 @@ def normalise_bars(
         ts, codes, values = ts[order], codes[order], values[order]
     return validate_bars(bars_frame(ts, codes, ordered, values, interval=attrs["interval"], adjust=attrs["adjust"]), name=name)
 
-# %% ../../nbs/data/00_schema.ipynb #d45d8da4
+# %% ../../nbs/data/00_schema.ipynb #9e071b5a
 def _instants(column: pd.Series, name: str) -> np.ndarray:
     "Nanoseconds of a `ts` column, or an error that says what it lacks."
     if not isinstance(column.dtype, pd.DatetimeTZDtype):
@@ -253,7 +253,7 @@ def _number_violations(column: pd.Series, name: str) -> list[Violation]:
     bad = numbers.isna().to_numpy() & column.notna().to_numpy()
     return collect_violations(bad | pd.api.types.is_bool_dtype(column.dtype), name, column.to_numpy(object), "the cell is a number")
 
-# %% ../../nbs/data/00_schema.ipynb #de5d40c6
+# %% ../../nbs/data/00_schema.ipynb #88251a21
 def normalise_events(
     frame: pd.DataFrame,  # columns symbol, ts, kind, value; known_at and reference are optional
     *,
@@ -273,3 +273,9 @@ def normalise_events(
     if wrong:
         raise SchemaError(f"{name} was refused; mend the rows at their source.", wrong)
     return table.sort_values(["ts", "symbol", "kind", "known_at"], ignore_index=True)
+
+# %% ../../nbs/data/00_schema.ipynb #613ee855
+def empty_events() -> pd.DataFrame:
+    "An event table without rows."
+    return pd.DataFrame({c: to_index([]) if c in ("ts", "known_at") else pd.Series(dtype="float64" if c in ("value", "reference") else "str")
+                         for c in EVENT_COLUMNS})

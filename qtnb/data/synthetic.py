@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['YEAR', 'close_instants', 'bars_from_closes', 'synthetic_bars', 'synthetic_pair', 'synthetic_cross_section']
 
-# %% ../../nbs/data/01_synthetic.ipynb #1d1aa89f
+# %% ../../nbs/data/01_synthetic.ipynb #5f18c1b4
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +16,7 @@ from .calendars import sessions
 from .schema import bars_frame
 from ..utils.time import BoundLike, parse_bound
 
-# %% ../../nbs/data/01_synthetic.ipynb #653d0831
+# %% ../../nbs/data/01_synthetic.ipynb #39b92efc
 _CLOSE_NS = 21 * 3_600_000_000_000  # 21:00 UTC, New York's winter close
 _DAY_NS = 24 * 3_600_000_000_000
 
@@ -39,7 +39,7 @@ def close_instants(
         raise DataError(f"calendar {calendar} has {len(closes)} sessions after {first.date()}, fewer than `count` {count}; start earlier or ask for fewer.")
     return closes[:count]
 
-# %% ../../nbs/data/01_synthetic.ipynb #85663210
+# %% ../../nbs/data/01_synthetic.ipynb #ff61017e
 def bars_from_closes(
     closes: np.ndarray,  # shape (T, N), positive
     symbols: Sequence[str],  # N names
@@ -64,7 +64,7 @@ def bars_from_closes(
     codes = np.tile(np.arange(len(symbols)), len(ts))
     return bars_frame(np.repeat(ts, len(symbols)), codes, [names[i] for i in order], values)
 
-# %% ../../nbs/data/01_synthetic.ipynb #fbfdd840
+# %% ../../nbs/data/01_synthetic.ipynb #4815bcbb
 YEAR = 252  # sessions
 
 
@@ -92,7 +92,7 @@ def synthetic_bars(
     closes = price * np.exp(np.vstack([np.zeros(len(names)), returns.cumsum(axis=0)]))
     return bars_from_closes(closes, names, ts, rng, spread=volatility / np.sqrt(YEAR) / 2)
 
-# %% ../../nbs/data/01_synthetic.ipynb #05a2268b
+# %% ../../nbs/data/01_synthetic.ipynb #54b323a1
 def synthetic_pair(
     symbols: tuple[str, str] = ("LEFT", "RIGHT"),  # dependent and independent leg
     count: int = 1000,  # bars per symbol
@@ -119,7 +119,7 @@ def synthetic_pair(
     closes = price * np.exp(np.column_stack([beta * walk + spread, walk]))
     return bars_from_closes(closes, list(symbols), ts, rng, spread=volatility / np.sqrt(YEAR) / 2)
 
-# %% ../../nbs/data/01_synthetic.ipynb #2755ee9d
+# %% ../../nbs/data/01_synthetic.ipynb #5690dcce
 def synthetic_cross_section(
     count: int = 1000,  # bars per symbol
     *,

@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['TOKENS', 'STYLE', 'TABLE_STYLE', 'SCRIPT', 'PARTS', 'PAGE', 'TABLES', 'token_css', 'environment']
 
-# %% ../../nbs/evaluation/15_page.ipynb #0f94a489
+# %% ../../nbs/evaluation/15_page.ipynb #8d041b2c
+import re
+
 import jinja2
 
 # %% ../../nbs/evaluation/15_page.ipynb #b082c203
@@ -23,11 +25,12 @@ def token_css() -> str:  # rules that define the colours for both themes
             f":root[data-theme=dark] {{ color-scheme: dark; {dark}; }}\n"
             f"@media print {{ :root, :root[data-theme=dark], :root:not([data-theme=light]) {{ color-scheme: light; {light}; }} }}\n")
 
-# %% ../../nbs/evaluation/15_page.ipynb #246c1eaa
+# %% ../../nbs/evaluation/15_page.ipynb #d5d31743
 STYLE = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
 main, header.top { max-width: 1180px; margin: 0 auto; padding: 0 24px; }
 header.top { padding-top: 28px; }
 .bar { display: flex; justify-content: space-between; align-items: center; gap: 16px; border-top: 4px solid var(--accent); padding-top: 14px; }
@@ -37,7 +40,8 @@ h2 { font-size: 20px; margin: 44px 0 14px; padding-bottom: 6px; border-bottom: 1
 h3 { font-size: 14px; margin: 0 0 6px; font-weight: 600; }
 .facts { display: flex; flex-wrap: wrap; gap: 4px 28px; margin: 8px 0 22px; padding: 0; color: var(--muted); font-size: 14px; }
 .facts b { color: var(--ink); font-weight: 600; overflow-wrap: anywhere; }
-button { font: inherit; font-size: 13px; color: var(--accent); background: none; border: 1px solid var(--line); border-radius: 6px; padding: 4px 12px; cursor: pointer; }
+button { font: inherit; font-size: 13px; color: var(--accent); background: none; border: 1px solid var(--line); border-radius: 6px;
+  padding: 4px 12px; cursor: pointer; }
 button:hover, button[aria-pressed=true] { border-color: var(--accent); }
 .alert { border-left: 4px solid var(--bad); background: var(--card); padding: 10px 14px; margin: 0 0 16px; }
 .cards { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 12px; }
@@ -47,15 +51,18 @@ button:hover, button[aria-pressed=true] { border-color: var(--accent); }
 .card .note { font-size: 12.5px; color: var(--muted); font-variant-numeric: tabular-nums; }
 .grid { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 26px 28px; }
 .wide { grid-column: 1 / -1; }
+.columns { columns: 2; column-gap: 28px; } .columns > .table { break-inside: avoid; padding-bottom: 24px; }
 figure { margin: 0; min-width: 0; }
 figcaption { color: var(--muted); font-size: 12.5px; margin-top: 4px; }
 .figure-head { display: flex; justify-content: space-between; align-items: baseline; gap: 12px; }
 .stack { position: relative; }
 .stack .off { position: absolute; inset: 0; visibility: hidden; }
+main { overflow-x: clip; }
+#figure-monthly { min-width: 600px; } figure:has(#figure-monthly) { overflow-x: auto; }
 footer { color: var(--muted); font-size: 13px; border-top: 1px solid var(--line); margin-top: 44px; padding: 16px 0 40px; }
 """
 
-# %% ../../nbs/evaluation/15_page.ipynb #d777417b
+# %% ../../nbs/evaluation/15_page.ipynb #b7aa8bd8
 TABLE_STYLE = """
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
@@ -65,13 +72,15 @@ th:first-child, td:first-child { padding-left: 0; } th:last-child, td:last-child
 thead th { color: var(--muted); font-weight: 500; border-bottom-color: var(--muted); }
 tbody th { text-align: left; font-weight: 400; }
 .figures tbody th { border-bottom-style: solid; cursor: help; } .months td, .months th { padding: 5px 6px; }
-.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; } .text tbody th { white-space: normal; color: var(--muted); width: 34%; vertical-align: top; }
+.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.text tbody th { white-space: normal; color: var(--muted); width: 34%; vertical-align: top; }
 .text tbody th, .text td:last-child { overflow-wrap: anywhere; }
-.none { color: var(--muted); }
-dl { display: grid; grid-template-columns: minmax(150px, 22%) 1fr; gap: 4px 20px; font-size: 13.5px; margin: 0; }
+.none { color: var(--muted); } .even { table-layout: fixed; min-width: 640px; } .even th:first-child { width: 52px; }
+.table { min-width: 0; } dl { display: grid; grid-template-columns: minmax(150px, 22%) 1fr; gap: 4px 20px; font-size: 13.5px; margin: 0; }
 dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
 .qtnb-figure { --qtnb-text: var(--ink); --qtnb-muted: var(--muted); --qtnb-grid: var(--line); }
-@media (max-width: 900px) { .cards { grid-template-columns: repeat(2, minmax(0, 1fr)); } .grid { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 900px) { .cards { grid-template-columns: repeat(2, minmax(0, 1fr)); } .grid { grid-template-columns: minmax(0, 1fr); }
+  .columns { columns: 1; } }
 @media (max-width: 520px) {
   main, header.top { padding-left: 14px; padding-right: 14px; } h1 { font-size: 25px; } .card { padding: 10px 12px; } .card .value { font-size: 21px; }
   dl { grid-template-columns: 1fr; } dd { margin-bottom: 8px; }
@@ -81,12 +90,14 @@ dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
   body { font-size: 12px; } button { display: none; } main, header.top { max-width: none; padding: 0; } h2 { margin-top: 26px; break-after: avoid; }
   figure, .card, .cards, tr, dl > div, .facts { break-inside: avoid; } .table { break-inside: avoid-page; } .scroll { overflow: visible; }
   .cards { grid-template-columns: repeat(4, minmax(0, 1fr)); } .grid { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 14px 18px; }
+  .columns { columns: 2; } .even { min-width: 0; } #figure-monthly { min-width: 0; }
   .card .value { font-size: 19px; } table { font-size: 10.5px; } th, td { padding: 3px 5px; } .months td, .months th { padding: 3px; }
+  [data-print=dark] .qtnb-figure { filter: invert(1) hue-rotate(180deg); --qtnb-text: #e9edf2; --qtnb-muted: #a0abb8; --qtnb-grid: #2d3642; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }
 """
 
-# %% ../../nbs/evaluation/15_page.ipynb #05e3bfae
+# %% ../../nbs/evaluation/15_page.ipynb #900ed323
 SCRIPT = """
 (function () {
   var root = document.documentElement, dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -103,10 +114,9 @@ SCRIPT = """
     axis.textContent = log ? "Linear axis" : "Logarithmic axis";
     document.querySelectorAll(".stack > div").forEach(function (place) { place.classList.toggle("off"); });
   });
-  var shown = null, PAGE = 700;  // CSS pixels across the printed area of A4
+  var PAGE = 700;  // CSS pixels across the printed area of A4
   window.addEventListener("beforeprint", function () {
-    shown = root.getAttribute("data-theme");
-    root.setAttribute("data-theme", "light");
+    if (theme() === "dark") root.setAttribute("data-print", "dark");
     document.querySelectorAll("figure .qtnb-figure").forEach(function (place) {
       var wide = place.closest("figure").classList.contains("wide"), width = place.getBoundingClientRect().width;
       place.style.width = width + "px";
@@ -114,13 +124,13 @@ SCRIPT = """
     });
   });
   window.addEventListener("afterprint", function () {
-    if (shown) root.setAttribute("data-theme", shown); else root.removeAttribute("data-theme");
+    root.removeAttribute("data-print");
     document.querySelectorAll("figure .qtnb-figure").forEach(function (place) { place.style.width = ""; place.style.zoom = ""; });
   });
 })();
 """
 
-# %% ../../nbs/evaluation/15_page.ipynb #71f86605
+# %% ../../nbs/evaluation/15_page.ipynb #48b01efc
 PARTS = """
 {% macro table(t, kind="") %}
 <div class="table">
@@ -129,7 +139,8 @@ PARTS = """
 {% if t.heads %}<thead><tr>{% for h in t.heads %}<th scope="col">{{ h }}</th>{% endfor %}</tr></thead>{% endif %}
 <tbody>
 {% for row in t.rows %}
-<tr{% if t.tips %} title="{{ t.tips[loop.index0] }}"{% endif %}><th scope="row">{{ row[0] | minus }}</th>{% for c in row[1:] %}<td>{{ c | minus }}</td>{% endfor %}</tr>
+<tr{% if t.tips %} title="{{ t.tips[loop.index0] }}"{% endif %}><th scope="row">{{ row[0] }}</th>
+{% for c in row[1:] %}<td>{{ c | minus }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% else %}
@@ -137,12 +148,15 @@ PARTS = """
 {% endif %}
 </div>
 {% endmacro %}
-{% macro place(p) %}<div class="qtnb-figure{% if p.name == 'equity-log' %} off{% endif %}" id="figure-{{ p.name }}" style="min-height:{{ p.figure.height }}px"></div>{% endmacro %}
+{% macro place(p) %}
+<div class="qtnb-figure{{ ' off' if p.name == 'equity-log' }}" id="figure-{{ p.name }}" style="min-height:{{ p.figure.height }}px"></div>
+{% endmacro %}
 {% macro panels(all, section) %}
 <div class="grid">
 {% for p in all if p.section == section and p.name != "equity-log" %}
 <figure class="{{ 'wide' if p.wide }}">
-<div class="figure-head"><h3>{{ p.figure.title.text }}</h3>{% if p.name == "equity" %}<button id="axis" type="button" aria-pressed="false">Logarithmic axis</button>{% endif %}</div>
+<div class="figure-head"><h3>{{ p.figure.title.text }}</h3>
+{% if p.name == "equity" %}<button id="axis" type="button" aria-pressed="false">Logarithmic axis</button>{% endif %}</div>
 {% if p.name == "equity" %}
 <div class="stack">{{ place(p) }}{% for q in all if q.name == "equity-log" %}{{ place(q) }}{% endfor %}</div>
 {% else %}
@@ -197,12 +211,12 @@ PAGE = """
 </html>
 """
 
-# %% ../../nbs/evaluation/15_page.ipynb #c44c4a83
+# %% ../../nbs/evaluation/15_page.ipynb #bf1b6aa9
 TABLES = """
 {% from "parts" import table %}
-<section><h2>Figures</h2><div class="grid">{% for t in figures %}{{ table(t, "figures") }}{% endfor %}</div></section>
+<section><h2>Figures</h2><div class="columns">{% for t in figures %}{{ table(t, "figures") }}{% endfor %}</div></section>
 <section><h2>Calendar</h2>
-{% for t in calendar %}<div style="margin-bottom:26px">{{ table(t, "months" if loop.last else "") }}</div>{% endfor %}</section>
+{% for t in calendar %}<div style="margin-bottom:26px">{{ table(t, "even months" if loop.last else "even") }}</div>{% endfor %}</section>
 <section><h2>Trading and costs</h2>
 {{ table(trading[0]) }}
 <div class="grid" style="margin-top:26px">{% for t in trading[1:] %}{{ table(t) }}{% endfor %}</div></section>
@@ -217,5 +231,5 @@ def environment() -> jinja2.Environment:  # templates "page", "tables" and "part
     "Make the environment that escapes everything."
     made = jinja2.Environment(loader=jinja2.DictLoader({"page": PAGE.lstrip(), "tables": TABLES, "parts": PARTS}), autoescape=True,
                               undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters["minus"] = lambda text: text.replace("-", "\u2212", 1) if text[:1] == "-" and text[1:2].isdigit() else text
+    made.filters["minus"] = lambda text: re.sub(r"(?<![\w-])-(?=\d)", "\u2212", text)
     return made

@@ -7,7 +7,7 @@ __all__ = ['Figure', 'time_range', 'equity_figure', 'drawdown_figure', 'monthly_
            'rolling_sharpe_figure', 'rolling_volatility_figure', 'exposure_figure', 'weights_figure', 'price_figure',
            'turnover_figure', 'show_figure']
 
-# %% ../../nbs/evaluation/10_plots.ipynb #83c2afdd
+# %% ../../nbs/evaluation/10_plots.ipynb #c67be2f0
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -25,11 +25,11 @@ from .performance import MONTHS, annual_volatility, drawdown, drawdown_table, ex
 from .performance import rolling_sharpe, rolling_volatility, sharpe_ratio, turnover, value_at_risk, yearly_table
 from .returns import align_benchmark, clean_equity, clean_returns, infer_periods_per_year, simple_returns
 
-# %% ../../nbs/evaluation/10_plots.ipynb #3df60738
+# %% ../../nbs/evaluation/10_plots.ipynb #34c044da
 _all_ = ["show_figure"]  # notebooks import it from here
 Figure = Any  # a Bokeh figure; its attributes are made at run time
 _GREY = PALETTE["benchmark"]
-_POINTS = 1500  # more than a screen has columns
+_POINTS = 1000  # more than a screen has columns
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 
@@ -61,6 +61,11 @@ def _figure(title: str, y_label: str, y_format: str, *, height: int = 260, time:
     return fig
 
 
+def _minus(number: str) -> str:
+    "A number with a typographic minus sign, and none before a zero."
+    return number.replace("-", "\u2212" if any(c in "123456789" for c in number) else "")
+
+
 def _text(size: str, baseline: str) -> dict[str, Any]:
     "Style of text inside a plot; the page gives it its colour."
     return {"text_font": {"value": _FONT}, "text_font_size": size, "text_align": "center", "text_baseline": baseline, "text_color": _GREY,
@@ -71,12 +76,12 @@ def _legend(fig: Figure) -> None:
     "Put the legend above the plot, in one row."
     legend = fig.legend[0]
     legend.orientation, legend.location, legend.padding, legend.margin, legend.spacing = "horizontal", "top_left", 2, 0, 16
-    legend.background_fill_color, legend.border_line_color = None, None
+    legend.background_fill_color, legend.border_line_color, legend.ncols = None, None, 4
     legend.label_text_font, legend.label_text_font_size, legend.glyph_height, legend.label_height = _FONT, "12px", 14, 14
     legend.label_text_color = _GREY
     fig.add_layout(legend, "above")
 
-# %% ../../nbs/evaluation/10_plots.ipynb #4444e31b
+# %% ../../nbs/evaluation/10_plots.ipynb #5e2fcda9
 def _thin(frame: pd.DataFrame, points: int = _POINTS) -> pd.DataFrame:
     "At most about `points` rows, with the lowest and highest first column of every stretch among them."
     if len(frame) <= points:
@@ -90,11 +95,10 @@ def _thin(frame: pd.DataFrame, points: int = _POINTS) -> pd.DataFrame:
     return frame.iloc[sorted(rows)]
 
 
-def _source(frame: pd.DataFrame) -> ColumnDataSource:
-    "Columns of a frame, with its index as `ts`."
-    index = pd.DatetimeIndex(frame.index)
-    stamps = index.tz_convert("UTC").tz_localize(None).to_numpy() if index.tz is not None else index.to_numpy()
-    return ColumnDataSource({"ts": stamps} | {c: frame[c].to_numpy(dtype=np.float64) for c in frame.columns})
+def _source(frame: pd.DataFrame, dtype: type = np.float32) -> ColumnDataSource:
+    "Columns of a frame, with its index as `ts`; seven digits are enough to draw, money asks for float64."
+    stamps = pd.DatetimeIndex(frame.index).tz_convert("UTC").tz_localize(None).to_numpy()
+    return ColumnDataSource({"ts": stamps} | {c: frame[c].to_numpy(dtype=dtype) for c in frame.columns})
 
 
 def _hover(fig: Figure, renderer: Any, rows: Sequence[tuple[str, str]], *, mode: Literal["vline", "mouse"] = "vline") -> None:
@@ -111,7 +115,7 @@ def time_range(
     margin = max((end - start) * 0.01, pd.Timedelta(hours=12) if start == end else pd.Timedelta(0))
     return Range1d(start=start - margin, end=end + margin)
 
-# %% ../../nbs/evaluation/10_plots.ipynb #f8b1fd4d
+# %% ../../nbs/evaluation/10_plots.ipynb #7aaa1462
 def _log_ticks(low: float, high: float) -> list[float]:
     "Round values between two positive numbers, at least three where there are any."
     for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), tuple(np.arange(1, 10, 0.25)), tuple(np.arange(1, 10, 0.05))):
@@ -135,11 +139,11 @@ def equity_figure(
     if benchmark is not None:
         frame["benchmark"] = align_benchmark(benchmark, curve)
     frame = frame[frame["equity"] > 0] if log else frame
-    fig = _figure("Equity" + (", logarithmic axis" if log else ""), "account value", "0,0", height=340, x_range=x_range,
+    fig = _figure("Equity" + (", logarithmic axis" if log else ""), "account value", "0.[000]a", height=340, x_range=x_range,
                   y_axis_type="log" if log else "linear", y_range=_value_range(frame, log))
     if log:
         fig.yaxis.ticker = FixedTicker(ticks=_log_ticks(fig.y_range.start, fig.y_range.end))
-    source = _source(_thin(frame))
+    source = _source(_thin(frame), np.float64)
     if benchmark is not None:
         name = _plain(benchmark.name or "benchmark")
         fig.line("ts", "benchmark", source=source, color=_GREY, line_width=1.5, legend_label=name)
@@ -159,7 +163,7 @@ def _value_range(frame: pd.DataFrame, log: bool) -> Range1d:
     margin = max((high - low) * 0.05, abs(high) * 0.01)
     return Range1d(start=low - margin, end=high + margin)
 
-# %% ../../nbs/evaluation/10_plots.ipynb #ad080d6e
+# %% ../../nbs/evaluation/10_plots.ipynb #e536edab
 def drawdown_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     *,
@@ -171,17 +175,16 @@ def drawdown_figure(
     table = table[table["depth"] <= 0.05 * table["depth"].min()]
     bottom, last = min(float(depth.min()) * 1.25, -0.01), depth.index[-1]
     fig = _figure("Drawdown", "below the peak", "0%", height=220, x_range=x_range, y_range=Range1d(start=bottom, end=0.0))
-    for number, row in enumerate(table.itertuples(), 1):
-        left, right, valley = (pd.Timestamp(t).tz_convert("UTC").tz_localize(None)
-                               for t in (row.peak, last if pd.isna(row.recovery) else row.recovery, row.valley))
-        fig.quad(left=[left], right=[right], top=[0.0], bottom=[bottom], fill_color=PALETTE["loss"], fill_alpha=0.10, line_color=None)
-        fig.text([valley], [row.depth], text=[str(number)], y_offset=2, **_text("11px", "top"))
+    stamps = {c: pd.DatetimeIndex(table[c].fillna(last)).tz_localize(None) for c in ("peak", "recovery", "valley")}
+    fig.quad(left=stamps["peak"], right=stamps["recovery"], top=0.0, bottom=bottom, fill_color=PALETTE["loss"], fill_alpha=0.10, line_color=None)
+    numbers = [str(i) for i in range(1, len(table) + 1)]
+    fig.text(stamps["valley"], table["depth"].to_numpy(), text=numbers, y_offset=2, **_text("11px", "top"))
     source = _source(_thin(depth.to_frame()))
     fig.varea("ts", 0.0, "drawdown", source=source, fill_color=PALETTE["loss"], fill_alpha=0.25)
     _hover(fig, fig.line("ts", "drawdown", source=source, color=PALETTE["loss"], line_width=1.2), [("Drawdown", "@drawdown{0.00%}")])
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #a606653e
+# %% ../../nbs/evaluation/10_plots.ipynb #5c71d865
 def monthly_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
 ) -> Figure:  # one cell per month with data, one row per year
@@ -195,7 +198,7 @@ def monthly_figure(
                   y_range=years[::-1] or ["-"], x_axis_location="above")
     source = ColumnDataSource({
         "year": [y for y, _, _ in cells], "month": [c for _, c, _ in cells], "value": [v for _, _, v in cells],
-        "text": [f"{100 * v:.1f}".replace("-", "\u2212") for _, _, v in cells],
+        "text": [_minus(f"{100 * v:.1f}") for _, _, v in cells],
         "colour": [PALETTE["gain" if v >= 0 else "loss"] for _, _, v in cells],
         "alpha": [0.0 if c == "Year" else 0.08 + 0.47 * min(abs(v) / scale, 1.0) for _, c, v in cells],
         "style": ["bold" if c == "Year" else "normal" for _, c, _ in cells]})
@@ -207,7 +210,7 @@ def monthly_figure(
     fig.ygrid.visible, fig.yaxis.formatter = False, CategoricalTickFormatter()
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #7de10fa8
+# %% ../../nbs/evaluation/10_plots.ipynb #a58323c3
 def yearly_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     *,
@@ -224,6 +227,7 @@ def yearly_figure(
     source, shift = ColumnDataSource(columns), 0.19 if benchmark is not None else 0.0
     fig = _figure("Yearly returns", "return", "0%", time=False, x_range=years or ["-"], height=260)
     width = 0.34 if benchmark is not None else 0.5
+    fig.xaxis.major_label_orientation = 0.0 if len(years) <= 10 else math.pi / 3
     name = {} if benchmark is None else {"legend_label": "strategy"}
     bars = fig.vbar(x=dodge("year", -shift, range=fig.x_range), top="strategy", width=width, source=source, color="colour", **name)
     rows = [("Year", "@year"), ("Strategy", "@strategy{0.00%}")]
@@ -236,7 +240,7 @@ def yearly_figure(
     fig.add_tools(HoverTool(renderers=[bars], tooltips=rows, point_policy="follow_mouse"))
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #ca637c0c
+# %% ../../nbs/evaluation/10_plots.ipynb #fec260b8
 def histogram_figure(
     returns: pd.Series | np.ndarray,  # simple returns, decimal, shape (n,)
     *,
@@ -252,20 +256,20 @@ def histogram_figure(
     bins = int(np.clip((high - low) / width if width > 0 else 15, 15, 80))
     counts, edges = np.histogram(values, bins=bins, range=(low, high) if high - low > 1e-12 else (low - 0.005, high + 0.005))
     source = ColumnDataSource({"count": counts, "left": edges[:-1], "right": edges[1:]})
-    fig = _figure("Distribution of returns", "periods", "0,0", time=False, height=260)
+    fig = _figure(f"Distribution of returns, tail at {level:.0%}", "periods", "0,0", time=False, height=260)
     bars = fig.quad(left="left", right="right", bottom=0, top="count", source=source, fill_alpha=0.7, line_color=None,
                     fill_color=PALETTE["strategy"])
     top = float(counts.max()) * 1.05
     for name, compute, dash in (("VaR", value_at_risk, "solid"), ("expected shortfall", expected_shortfall, "dashed")):
         value = compute(values, level)
-        label = f"{name} {level:.0%}: {value:.2%}"
+        label = f"{name} {_minus(f'{value:.2%}')}"
         fig.line([value, value], [0.0, top], color=PALETTE["loss"], line_width=2, line_dash=dash, legend_label=label)
     fig.xaxis.formatter, fig.xaxis.axis_label, fig.y_range.start = NumeralTickFormatter(format="0.0%"), "return of one period", 0
     fig.add_tools(HoverTool(renderers=[bars], tooltips=[("Return", "@left{0.00%} to @right{0.00%}"), ("Periods", "@count{0,0}")]))
     _legend(fig)
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #df1e99b1
+# %% ../../nbs/evaluation/10_plots.ipynb #3b5c812f
 def rolling_sharpe_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     *,
@@ -305,7 +309,7 @@ def _with_rolling(fig: Figure, line: pd.Series, colour: str, tip: str, whole: fl
     _hover(fig, drawn, [(name.capitalize(), f"@{name}{{{tip}}}")])
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #a5028ce3
+# %% ../../nbs/evaluation/10_plots.ipynb #b0f7114e
 def exposure_figure(
     account: pd.DataFrame,  # indexed by ts, with gross_exposure and net_exposure as fractions of equity, shape (T, ...)
     *,
@@ -333,21 +337,24 @@ def weights_figure(
     parts = [(str(s), values[s]) for s in order[:top]] + ([("others", values[order[top:]].sum(axis=1))] if len(order) > top else [])
     frame = pd.DataFrame({"gross": values.abs().sum(axis=1)} | {f"w{i}": w for i, (_, w) in enumerate(parts)})
     thin, fig = _thin(frame), _figure("Weights", "of equity", "0%", height=260, x_range=x_range)
-    stacks = {side: np.zeros(len(thin)) for side in ("long", "short")}
-    for i, (name, _) in enumerate(parts):
-        held = thin[f"w{i}"].to_numpy()
-        style = {"color": SERIES[-1] if i >= top else SERIES[i % (len(SERIES) - 1)], "fill_alpha": 0.75, "legend_label": _plain(name)}
-        for side, part in (("long", np.maximum(held, 0.0)), ("short", np.minimum(held, 0.0))):
-            base, stacks[side] = stacks[side], stacks[side] + part
+    edges, areas = {"zero": np.zeros(len(thin))}, []
+    for side, cut in (("long", np.maximum), ("short", np.minimum)):
+        base = "zero"
+        for i, (name, _) in enumerate(parts):
+            part = cut(thin[f"w{i}"].to_numpy(), 0.0)
             if part.any() or side == "long":
-                area = pd.DataFrame({"low": base, "high": stacks[side], "weight": part}, index=thin.index)
-                drawn = fig.varea_step("ts", "low", "high", source=_source(area), step_mode="after", **style)
-                fig.add_tools(HoverTool(renderers=[drawn], tooltips=[("Symbol", _plain(name).replace("@", "@\u200b"))]))
+                edges[f"{side}{i}"] = edges[base] + part
+                areas.append((base, f"{side}{i}", SERIES[-1] if i >= top else SERIES[i % (len(SERIES) - 1)], _plain(name)))
+                base = f"{side}{i}"
+    source = _source(pd.DataFrame(edges, index=thin.index))
+    drawn = [fig.varea_step("ts", low, high, source=source, step_mode="after", color=colour, fill_alpha=0.75, legend_label=name, name=name)
+             for low, high, colour, name in areas]
+    fig.add_tools(HoverTool(renderers=drawn, tooltips=[("Symbol", "$name")]))
     if parts:
         _legend(fig)
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #c1d0ec5f
+# %% ../../nbs/evaluation/10_plots.ipynb #fdcc36da
 def price_figure(
     prices: pd.Series,  # price of one symbol indexed by ts, shape (T,)
     fills: pd.DataFrame,  # fills with ts, symbol, side, quantity, price, rule; those of other symbols are left out
@@ -357,13 +364,13 @@ def price_figure(
 ) -> Figure:  # a line with a triangle per fill: up = bought, down = sold
     "Draw the price of a symbol and where it was bought and sold."
     fig = _figure(f"{symbol}: price and fills", "price", "0,0.00", height=260, x_range=x_range)
-    line = fig.line("ts", "price", source=_source(_thin(prices.rename("price").to_frame())), color=_GREY, line_width=1.3)
+    line = fig.line("ts", "price", source=_source(_thin(prices.rename("price").to_frame()), np.float64), color=_GREY, line_width=1.3)
     _hover(fig, line, [("Price", "@price{0,0.00}")])
     own = fills[fills["symbol"] == symbol].tail(_POINTS)
     for side, marker, colour in (("buy", "triangle", PALETTE["gain"]), ("sell", "inverted_triangle", PALETTE["loss"])):
         part = own[own["side"] == side].set_index("ts")
         if len(part):
-            source = _source(part[["quantity", "price"]])
+            source = _source(part[["quantity", "price"]], np.float64)
             source.data["rule"] = [str(r) for r in part["rule"]]
             dots = fig.scatter("ts", "price", source=source, marker=marker, size=9, color=colour, fill_alpha=0.85, legend_label=side)
             tips = [("Side", side), ("Quantity", "@quantity{0,0.[0000]}"), ("Price", "@price{0,0.00}"), ("Rule", "@rule")]

@@ -6,13 +6,12 @@
 __all__ = ['RunLike', 'headline', 'Panel', 'growth_panels', 'risk_panels', 'holding_panels', 'Table', 'figure_tables',
            'calendar_tables', 'trading_tables', 'flat_facts', 'render_tearsheet']
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #26cbb4e6
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #b56415c7
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -22,6 +21,7 @@ from ..core.errors import DataError
 from . import plots
 from .definitions import METRICS, format_value
 from .display import EMBED_JS, FIGURE_CSS, bokeh_js, figure_document, script_json
+from .page import SCRIPT, STYLE, TABLE_STYLE, environment, token_css
 from .performance import drawdown_table, monthly_table, summary, yearly_table
 from .returns import align_benchmark, clean_equity, simple_returns
 
@@ -44,7 +44,7 @@ class RunLike(Protocol):
     @property
     def manifest(self) -> dict[str, Any]: ...  # facts about the run
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #1f032127
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #d12633b4
 def _text(name: str, metrics: Mapping[str, Any]) -> str:
     "One figure as a reader sees it; blank when it was not computed."
     return format_value(metrics[name] or None if METRICS[name][1] == "date" else metrics[name], METRICS[name][1]) if name in metrics else ""
@@ -70,13 +70,13 @@ def headline(
         "sortino": f"hit rate {_text('hit_rate', metrics)}",
         "max_drawdown": f"{_text('max_drawdown_peak', metrics)} to {_text('max_drawdown_valley', metrics)}",
         "calmar": f"now {_text('current_drawdown', metrics)} below the peak",
-        "turnover": f"fees {_text('fees', metrics)}, {_text('fees_bps', metrics)}",
+        "turnover": f"two-sided; fees {_text('fees', metrics)} ({_text('fees_bps', metrics)})",
     }
     shown = [n for n in notes if n in metrics]
     return [{"label": _label(n, metrics), "value": _text(n, metrics), "note": notes[n], "definition": METRICS[n][2],
              "against": _text(n, against)} for n in shown]
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #7d585530
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #2b50a8f3
 @dataclass(frozen=True)
 class Panel:
     "One picture and its place on the page."
@@ -114,8 +114,9 @@ def risk_panels(
     window = int(np.clip(round(per_year / 2), 2, 5_000)) if math.isfinite(per_year) else 0
     if window < 2 or len(equity) <= window + 1:
         return []
-    return [Panel("risk", "rolling-sharpe", plots.rolling_sharpe_figure(equity, window=window, periods_per_year=per_year, x_range=shared), wide=False),
-            Panel("risk", "rolling-volatility", plots.rolling_volatility_figure(equity, window=window, periods_per_year=per_year, x_range=shared), wide=False)]
+    options = {"window": window, "periods_per_year": per_year, "x_range": shared}
+    return [Panel("risk", "rolling-sharpe", plots.rolling_sharpe_figure(equity, **options), wide=False),
+            Panel("risk", "rolling-volatility", plots.rolling_volatility_figure(equity, **options), wide=False)]
 
 # %% ../../nbs/evaluation/20_tearsheet.ipynb #31bb47a8
 def holding_panels(
@@ -138,7 +139,7 @@ def holding_panels(
         panels.append(Panel("holdings", f"price-{i}", plots.price_figure(line, run.fills, symbol=str(symbol), x_range=shared), wide=len(drawn) == 1))
     return panels
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #e8bda9a9
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #02255211
 @dataclass(frozen=True)
 class Table:
     "A table of text; the first column is a row head."
@@ -162,8 +163,9 @@ def figure_tables(
     names, tables = list(METRICS), []
     for caption, first, last in _GROUPS:
         group = [n for n in names[names.index(first):names.index(last) + 1] if n in metrics]
-        rows = [[_label(n, metrics), _text(n, metrics), *([_text(n, against)] if against else [])] for n in group]
-        tables.append(Table(caption, ["", "Strategy", *(["Benchmark"] if against else [])], rows, tips=[METRICS[n][2] for n in group]))
+        both = any(n in against for n in group)
+        rows = [[_label(n, metrics), _text(n, metrics), *([_text(n, against)] if both else [])] for n in group]
+        tables.append(Table(caption, ["", "Strategy", *(["Benchmark"] if both else [])], rows, tips=[METRICS[n][2] for n in group]))
     return [t for t in tables if t.rows]
 
 
@@ -175,10 +177,11 @@ def calendar_tables(
     def cell(value: object, unit: str) -> str:
         return "" if isinstance(value, float) and math.isnan(value) else format_value(value, unit)
 
-    falls = [[str(i), cell(r.depth, "percent"), *(cell(t, "date") for t in (r.peak, r.valley)), "not yet" if pd.isna(r.recovery) else cell(r.recovery, "date"),
-              cell(r.days_down, "days"), cell(r.days, "days")] for i, r in enumerate(drawdown_table(equity, 10).itertuples(), 1)]
-    years = [[str(y), cell(r["return"], "percent"), cell(r["volatility"], "percent"), cell(r["sharpe"], "number"), cell(r["max_drawdown"], "percent"),
-              cell(r["best"], "percent"), cell(r["worst"], "percent"), cell(int(r["periods"]), "count")] for y, r in yearly_table(equity, per_year).iterrows()]
+    falls = [[str(i), cell(r.depth, "percent"), cell(r.peak, "date"), cell(r.valley, "date"),
+              "not yet" if pd.isna(r.recovery) else cell(r.recovery, "date"), cell(r.days_down, "days"), cell(r.days, "days")]
+             for i, r in enumerate(drawdown_table(equity, 10).itertuples(), 1)]
+    units = ("percent", "percent", "number", "percent", "percent", "percent", "count")
+    years = [[str(y), *(cell(v, u) for v, u in zip(row, units, strict=True))] for y, *row in yearly_table(equity, per_year).itertuples()]
     months = monthly_table(equity)
     return [
         Table("Worst drawdowns", ["", "Depth", "Peak", "Valley", "Recovery", "Fall", "Length"], falls, "The account was never below its peak."),
@@ -228,15 +231,15 @@ def flat_facts(
             rows.append([path, text if len(text) <= 400 else f"{text[:400]} … ({len(text):,} characters)"])
     return rows
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #55059a61
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #1d5dcc16
 _OWN = ("run_id", "strategy", "symbols", "universe", "parameters", "status", "title")  # facts of the manifest with a place of their own
 
 
-def _facts(run: RunLike, curve: pd.Series) -> list[tuple[str, str]]:
+def _facts(run: RunLike, curve: pd.Series, title: str | None) -> list[tuple[str, str]]:
     "What stands below the title: time, universe, run."
     symbols = [str(s) for s in run.manifest.get("symbols") or run.positions.columns]
     universe = ", ".join(symbols[:10]) + (f" and {len(symbols) - 10} more" if len(symbols) > 10 else "")
-    found = [("Strategy", str(run.manifest.get("strategy", ""))), ("Period", f"{curve.index[0]:%Y-%m-%d} to {curve.index[-1]:%Y-%m-%d}"),
+    found = [("Strategy", str(run.manifest.get("strategy", "")) if title else ""), ("Period", f"{curve.index[0]:%Y-%m-%d} to {curve.index[-1]:%Y-%m-%d}"),
              ("Universe", universe), ("Periods", f"{len(curve) - 1:,}"), ("Run", str(run.manifest.get("run_id", "not saved")))]
     return [(name, value) for name, value in found if value]
 
@@ -263,14 +266,12 @@ def _all_panels(run: RunLike, curve: pd.Series, benchmark: pd.Series | None, pri
         panel.figure.title.visible = False  # the page prints the title itself
     return made
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #00843855
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #97a16797
 def _tables(run: RunLike, curve: pd.Series, against: Mapping[str, Any], per_year: float) -> Markup:
     "The second half of the page."
-    from qtnb.evaluation.page import environment
-
     facts = {k: v for k, v in run.manifest.items() if k not in _OWN}
     provenance = [["run_id", str(run.manifest.get("run_id", "not saved"))], *flat_facts(facts), ["tearsheet written by", f"qtnb {__version__}"]]
-    parameters = Table("Parameters", [], flat_facts(dict(run.manifest.get("parameters") or {})), "None were recorded.")
+    parameters = Table("Parameters", [], flat_facts(dict(run.manifest.get("parameters") or {})), "No parameters were recorded.")
     names = [n for n in METRICS if n in run.metrics]
     return Markup(environment().get_template("tables").render(
         figures=figure_tables(run.metrics, against), calendar=calendar_tables(curve, per_year), trading=trading_tables(run), parameters=parameters,
@@ -285,8 +286,6 @@ def render_tearsheet(
     prices: pd.DataFrame | None = None,  # price per symbol indexed by ts, shape (T, N); adds charts of price with fills
 ) -> str:  # one HTML page, complete in itself
     "Render the tearsheet of a run."
-    from qtnb.evaluation.page import PAGE, SCRIPT, STYLE, TABLE_STYLE, environment, token_css
-
     if len(run.account) == 0:
         raise DataError("`run` had an account of 0 rows; a tearsheet needs at least one equity row; let the run see a bar first.")
     curve, _ = clean_equity(run.account["equity"])
@@ -299,7 +298,7 @@ def render_tearsheet(
     places = {root: f"#figure-{p.name}" for root, p in zip(roots, panels, strict=True)}
     headings = [("Growth", "growth"), ("Risk over time", "risk"), ("Holdings and trades", "holdings")]
     return environment().get_template("page").render(
-        title=title or str(run.manifest.get("strategy") or "Run"), version=__version__, facts=_facts(run, curve), alerts=_alerts(run, curve),
+        title=title or str(run.manifest.get("strategy") or "Run"), version=__version__, facts=_facts(run, curve, title), alerts=_alerts(run, curve),
         cards=headline(run.metrics, against), sections=[(h, s) for h, s in headings if any(p.section == s for p in panels)], all_panels=panels,
         style=Markup(token_css() + FIGURE_CSS + STYLE + TABLE_STYLE), tables=_tables(run, curve, against, per_year), has_figures=bool(figures),
         bokeh=Markup(bokeh_js(figures)) if figures else "", document=Markup(script_json(data)), embed=Markup(EMBED_JS),
@@ -310,4 +309,4 @@ def _footer(run: RunLike) -> str:
     "The small print."
     per_year = format_value(run.metrics["periods_per_year"], "count")
     return (f"Returns are simple and per period, {per_year} periods a year; stamps are UTC; the risk-free rate is {_text('risk_free', run.metrics)} a year. "
-            "Charts show at most 1,500 points each and keep every extreme. Past performance does not tell the future.")
+            "Charts show at most 1,000 points each and keep every extreme. Past performance does not tell the future.")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['engine_of', 'ReplayReport', 'replay']
 
-# %% ../../nbs/live/05_replay.ipynb #6a2ed66b
+# %% ../../nbs/live/05_replay.ipynb #cadfb594
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ from ..core.engine import TradingEngine
 from ..core.errors import ConfigError, StateMismatch, StorageError, StrategyError, UnknownNameError
 from ..core.events import Command
 from ..core.protocols import OrderCheck
-from ..evaluation.recording import record as make_record
 from ..evaluation.results import Result
+from .exec_engine import recorded
 from .state_store import JournalFile, Record, verify
 from ..strategies.registry import make_strategy
 from ..types import Fill
 from ..utils.serialization import to_json
 
-# %% ../../nbs/live/05_replay.ipynb #1ab98687
+# %% ../../nbs/live/05_replay.ipynb #ddfd32d6
 def engine_of(
     header: Mapping[str, Any],  # first record of a journal
     strategy: Any | None = None,  # the strategy itself; None makes it by name and parameters
@@ -48,7 +48,7 @@ def engine_of(
     window = BarsWindow(header["symbols"], interval=header["interval"], adjust=header["adjust"])
     return TradingEngine(strategy, window, book=book, run_id=header["run_id"], checks=checks, seed=header["seed"])
 
-# %% ../../nbs/live/05_replay.ipynb #aecb8c0a
+# %% ../../nbs/live/05_replay.ipynb #65de841f
 @dataclass(frozen=True)
 class ReplayReport:
     "What a replay found."
@@ -61,7 +61,7 @@ class ReplayReport:
     last_hash: str = ""  # fingerprint of the journal
     result: Result | None = field(default=None, repr=False)  # the session's result, rebuilt; None when a command differed
 
-# %% ../../nbs/live/05_replay.ipynb #bd589080
+# %% ../../nbs/live/05_replay.ipynb #d3540630
 class _Player:
     "A core that is played from a journal."
 
@@ -112,7 +112,7 @@ def _shown(kind: str, content: Any) -> str:
     "A command or an error in a few words."
     return "nothing" if content is None else f"{kind} {content!r}"
 
-# %% ../../nbs/live/05_replay.ipynb #d07ca6d4
+# %% ../../nbs/live/05_replay.ipynb #c881c37d
 def replay(
     path: Path | str,  # a journal, or the folder of a run that has a `journal.sqlite`
     *,
@@ -135,5 +135,5 @@ def replay(
                 break
     player.end()
     facts = {name: header.record[name] for name in ("run_id", "strategy", "parameters", "symbols")}
-    whole = None if player.difference else make_record(player.engine, player.engine.window, fills=player.fills, manifest={"kind": "replay", **facts})
+    whole = None if player.difference else recorded(player.engine, player.fills, {"kind": "replay", **facts})
     return ReplayReport(not player.difference, player.events, player.commands, player.difference, player.finished, check.last_hash, whole)

@@ -6,7 +6,7 @@
 __all__ = ['GENESIS', 'RECORD_TYPES', 'APPLICATION_ID', 'LAYOUT_VERSION', 'Record', 'JournalCheck', 'JournalFile', 'verify',
            'journal_frame', 'SqliteJournal']
 
-# %% ../../nbs/live/00_state_store.ipynb #7b75044c
+# %% ../../nbs/live/00_state_store.ipynb #b79e6bf0
 import dataclasses
 import fcntl
 import hashlib
@@ -15,7 +15,7 @@ import socket
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -66,13 +66,13 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {LAYOUT_VERSION};
 """
 
-# %% ../../nbs/live/00_state_store.ipynb #1bae021b
+# %% ../../nbs/live/00_state_store.ipynb #4e219232
 @contextmanager
 def _storage(path: Path, deed: str) -> Iterator[None]:
     "Turn an error of SQLite or of the system into a StorageError that says what could not be done to which file."
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeError) as error:
         if isinstance(error, StorageError):
             raise
         raise StorageError(f"journal {str(path)!r} could not be {deed} ({error}); make room, repair or restore the file, or name another one.") from error
@@ -83,7 +83,13 @@ def _connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=5.0, check_same_thread=False)
 
 
-def _check_file(database: sqlite3.Connection, path: Path) -> None:
+def _schema(database: sqlite3.Connection, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
+    "Names and texts of what a database consists of."
+    rows = database.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
+    return [(name, sql) for kind, name, sql in rows if kind in kinds]
+
+
+def _check_file(database: sqlite3.Connection, path: Path, *, for_writing: bool = False) -> None:
     "Refuse what is not a whole journal of this or an earlier layout."
     kind, layout = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     if kind != APPLICATION_ID:
@@ -94,6 +100,11 @@ def _check_file(database: sqlite3.Connection, path: Path) -> None:
     found = database.execute("PRAGMA integrity_check(3)").fetchall()
     if found != [("ok",)]:
         raise StorageError(f"journal {str(path)!r} is damaged ({found[0][0]}); nothing may be appended to it; restore it from a copy.")
+    kinds = ("table", "trigger") if for_writing else ("table",)
+    with closing(sqlite3.connect(":memory:")) as pattern:
+        pattern.executescript(_LAYOUT)
+        if _schema(database, kinds) != _schema(pattern, kinds):
+            raise StorageError(f"journal {str(path)!r} is damaged: its {' or '.join(kinds)} definitions are not those of a journal; restore it from a copy.")
 
 # %% ../../nbs/live/00_state_store.ipynb #a5c4fcc5
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,9 +132,9 @@ def _problem(row: tuple[Any, ...], expected: int, previous: str | None) -> str:
         return f"record {seq - 1} is not as it was written: record {seq} does not link to it"
     return ""
 
-# %% ../../nbs/live/00_state_store.ipynb #2bf70130
-class JournalFile:
-    "A journal, open for reading."
+# %% ../../nbs/live/00_state_store.ipynb #5cd27512
+class _File:
+    "The file of a journal, opened and checked."
 
     def __init__(
         self,
@@ -153,6 +164,17 @@ class JournalFile:
         "Let go of the file."
         self._database.close()
 
+    def runs(self) -> list[dict[str, Any]]:
+        "One row per writer, oldest first: epoch, host, pid, started_ns, ended_ns, build, config_hash, first_seq, last_seq, last_hash."
+        with _storage(self.path, "read"):
+            cursor = self._database.execute("SELECT * FROM run ORDER BY epoch")
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+# %% ../../nbs/live/00_state_store.ipynb #48f34354
+class JournalFile(_File):
+    "A journal, open for reading."
+
     def _walk(self, first: int) -> Iterator[tuple[Record, str]]:
         "Checked records with their hashes; StorageError at the first bad one."
         previous, expected = (GENESIS if first == 1 else None), first
@@ -167,13 +189,6 @@ class JournalFile:
                 yield Record(seq, kind, ts, from_json(payload, RECORD_TYPES)), previous
                 expected += 1
 
-    def runs(self) -> list[dict[str, Any]]:
-        "One row per writer, oldest first: epoch, host, pid, started_ns, ended_ns, build, config_hash, first_seq, last_seq, last_hash."
-        with _storage(self.path, "read"):
-            cursor = self._database.execute("SELECT * FROM run ORDER BY epoch")
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor]
-
     def read(
         self,
         first: int = 1,  # running number to begin with
@@ -181,7 +196,7 @@ class JournalFile:
         "Read and check records; StorageError at the first one that is not as it was written."
         return (record for record, _ in self._walk(first))
 
-# %% ../../nbs/live/00_state_store.ipynb #3a9a8667
+# %% ../../nbs/live/00_state_store.ipynb #89a04aa0
 def verify(
     journal: JournalFile,  # an open journal
 ) -> JournalCheck:  # how far it is sound
@@ -201,7 +216,7 @@ def verify(
         problem = f"record {records} is not as it was written: the journal's head names record {expected} with another hash; restore it from a copy."
     return JournalCheck(records, last, problem)
 
-# %% ../../nbs/live/00_state_store.ipynb #ddc0fe9f
+# %% ../../nbs/live/00_state_store.ipynb #6ced8a9f
 def _summary(record: object) -> str:
     "The content of a record in one short line."
     pairs = dataclasses.asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
@@ -225,7 +240,7 @@ def journal_frame(
     }
     return pd.DataFrame(table, index=pd.Index([r.seq for r in records], name="seq"))
 
-# %% ../../nbs/live/00_state_store.ipynb #ac1d74fa
+# %% ../../nbs/live/00_state_store.ipynb #7bddd3c8
 class _Lock:
     "The operating system's lock on a file beside the journal."
 
@@ -249,7 +264,7 @@ class _Lock:
         self.path.unlink(missing_ok=True)
         os.close(self._handle)
 
-# %% ../../nbs/live/00_state_store.ipynb #8065688b
+# %% ../../nbs/live/00_state_store.ipynb #b5a42d63
 def _create(path: Path) -> None:
     "Make an empty journal that only its owner can read."
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -264,6 +279,14 @@ def _create(path: Path) -> None:
         raise
 
 
+def _check_lease(path: Path, runs: list[dict[str, Any]]) -> None:
+    "Refuse the lease of another machine that has not ended."
+    last = runs[-1] if runs else None
+    if last and last["ended_ns"] is None and last["host"] != socket.gethostname():
+        raise StorageError(f"journal {str(path)!r} is leased to process {last['pid']} on {last['host']!r}; make sure that it has ended, "
+                           "then pass `take_over=True`.")
+
+
 def _refusal(path: Path) -> str:
     "Say who holds the lease of a locked journal."
     try:
@@ -273,7 +296,7 @@ def _refusal(path: Path) -> str:
     except (StorageError, IndexError):
         return "another process"
 
-# %% ../../nbs/live/00_state_store.ipynb #ffa00495
+# %% ../../nbs/live/00_state_store.ipynb #cee87701
 def _write_records(
     database: sqlite3.Connection,  # the open database
     records: list[tuple[Any, ...]],  # rows of the journal
@@ -298,7 +321,7 @@ def _fold(database: sqlite3.Connection) -> None:
     except sqlite3.OperationalError:
         database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-# %% ../../nbs/live/00_state_store.ipynb #0892cbed
+# %% ../../nbs/live/00_state_store.ipynb #f14bd11b
 class _Writer(JournalFile):
     "The opening of a journal for writing."
 
@@ -336,19 +359,23 @@ class _Writer(JournalFile):
         super().close()
         if not check.is_sound:
             raise StorageError(check.problem)
-        if runs and runs[-1]["ended_ns"] is None and runs[-1]["host"] != socket.gethostname() and not take_over:
-            raise StorageError(f"journal {str(self.path)!r} is leased to process {runs[-1]['pid']} on {runs[-1]['host']!r}; make sure that it has ended, "
-                               "then pass `take_over=True`.")
+        if not take_over:
+            _check_lease(self.path, runs)
         self._database = _connect(self.path, "rw")
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute(f"PRAGMA synchronous = {synchronous}")
-        self.epoch, self.last_seq, self._hash = len(runs) + 1, check.records, check.last_hash
-        self._waiting: list[tuple[Any, ...]] = []
-        self._failure, self._config, self._closed, self.commits = "", runs[-1]["config_hash"] if runs else "", False, 0
-        lease = (self.epoch, socket.gethostname(), os.getpid(), self._clock.now(), __version__, self._config, self.last_seq + 1, self.last_seq, self._hash)
-        self._database.execute("INSERT INTO run VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?, ?)", lease)
+        _check_file(self._database, self.path, for_writing=True)
+        for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "fullfsync = ON", "checkpoint_fullfsync = ON"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._begin(runs[-1]["config_hash"] if runs else "", len(runs) + 1, check)
 
-# %% ../../nbs/live/00_state_store.ipynb #3c0afd68
+    def _begin(self, config: str, epoch: int, check: JournalCheck) -> None:
+        "Write the lease of a new epoch."
+        self.epoch, self.last_seq, self._hash, self._config = epoch, check.records, check.last_hash, config
+        self._waiting: list[tuple[Any, ...]] = []
+        self._failure, self._closed, self.commits = "", False, 0
+        holder, span = (socket.gethostname(), os.getpid(), self._clock.now(), None), (self.last_seq + 1, self.last_seq, self._hash)
+        self._database.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (epoch, *holder, __version__, config, *span))
+
+# %% ../../nbs/live/00_state_store.ipynb #7401369d
 class SqliteJournal(_Writer):
     "A journal, open for writing by this session alone."
 

@@ -6,9 +6,8 @@
 __all__ = ['CONFIGS', 'JobInfo', 'read_parameters', 'list_jobs', 'find_job', 'merge_texts', 'check_parameters',
            'kernel_environment', 'run_job']
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #c2b7a179
+# %% ../../nbs/pipelines/02_jobs.ipynb #6a67527d
 import ast
-import difflib
 import json
 import logging
 import os
@@ -32,7 +31,7 @@ from .tasks import BacktestConfig, LiveConfig, TearsheetConfig, parse_value
 from ..utils.files import ensure_folder, safe_name, write_atomic
 from ..utils.logging import MASK, ScrubbingFormatter, scrub, secret_values, with_passwords
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #25488224
+# %% ../../nbs/pipelines/02_jobs.ipynb #ef08707b
 @dataclass(frozen=True)
 class JobInfo:
     "One job notebook."
@@ -72,7 +71,7 @@ def read_parameters(
                               "`name = literal`; move anything else to the next cell.") from None
     return found
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #c5a22587
+# %% ../../nbs/pipelines/02_jobs.ipynb #c1324e15
 def _paths(settings: Settings) -> dict[str, Path]:
     "Every job notebook by name, the workspace's own before the bundled ones."
     try:
@@ -91,7 +90,7 @@ def _job(name: str, path: Path) -> JobInfo:
     first = "".join(next((c["source"] for c in _cells(path) if c["cell_type"] == "markdown"), ""))
     return JobInfo(name, path, first.partition("\n")[0].lstrip("# "), read_parameters(path))
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #218db6c4
+# %% ../../nbs/pipelines/02_jobs.ipynb #5fb3b3c0
 def list_jobs(
     settings: Settings | None = None,  # the workspace; the nearest one when None
 ) -> list[JobInfo]:  # by name; a notebook that is no job shows its error as its title
@@ -115,7 +114,7 @@ def find_job(
         raise unknown_name("job", name, paths)
     return _job(name, paths[name])
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #1f98c2e1
+# %% ../../nbs/pipelines/02_jobs.ipynb #12ac170a
 def merge_texts(
     texts: Mapping[str, str],  # "fast" or "parameters.fast" -> text
     defaults: Mapping[str, Any],  # names and defaults of the job
@@ -130,7 +129,7 @@ def merge_texts(
             values[name] = parse_value(text, defaults.get(name))
     return values
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #307e4923
+# %% ../../nbs/pipelines/02_jobs.ipynb #f6ba81b2
 CONFIGS: dict[str, type[BaseModel]] = {"backtest": BacktestConfig, "live": LiveConfig, "tearsheet": TearsheetConfig}
 _SECRETIVE = re.compile(r"(^|_)(key|secret|token|password|passwd|credentials?|apikey)(_|$)", re.IGNORECASE)
 _TOKEN = re.compile(r"(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)[A-Za-z0-9+_]{32,}|-----BEGIN [A-Z ]+-----")
@@ -169,7 +168,7 @@ def check_parameters(
         raise ParameterError(f"parameters were not plain JSON values ({error}); pass numbers, text, lists and tables of them.") from None
     return {name: given[name] for name in job.parameters if name in given}
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #4d6596c3
+# %% ../../nbs/pipelines/02_jobs.ipynb #e1e277ec
 _PASSED = re.compile(r"(PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_.*|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|VIRTUAL_ENV|CONDA_PREFIX|PYTHON.*|LD_LIBRARY_PATH|"
                      r"DYLD_.*|SSL_CERT_.*|.*_NUM_THREADS|NUMBA_.*|CI|COVERAGE_.*|QTNB_.*)", re.IGNORECASE)
 
@@ -204,13 +203,13 @@ def _kernel_manager(environment: dict[str, str], private: str) -> type:
             argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", f"--ipython-dir={private}"]
             return KernelSpec(argv=argv, display_name="python3", language="python", metadata=about)
 
-        def start_kernel(self, **keywords: Any) -> Any:
+        async def start_kernel(self, **keywords: Any) -> Any:
             with open(Path(private) / "stderr.txt", "ab") as stderr:
-                return super().start_kernel(**(keywords | {"env": environment, "stderr": stderr}))
+                return await super().start_kernel(**(keywords | {"env": environment, "stderr": stderr}))
 
     return CurrentInterpreter
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #325f0960
+# %% ../../nbs/pipelines/02_jobs.ipynb #b65abb80
 @contextmanager
 def _logged(settings: Settings, run: RunRecord) -> Iterator[Path]:
     "Send papermill's log of this run to a file below the logs folder."
@@ -242,7 +241,7 @@ def _mask_folder(folder: Path, secrets: list[str]) -> int:
             masked += 1
     return masked
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #be473f79
+# %% ../../nbs/pipelines/02_jobs.ipynb #73b1efab
 def _place(job: JobInfo, cell: Mapping[str, Any]) -> int | None:
     "Where a cell of the executed copy stands in the job notebook, from 1; None for one that papermill put in."
     ids = [c.get("id") for c in _cells(job.path)]
@@ -253,7 +252,7 @@ def _failure(error: BaseException, job: JobInfo, notebook: Path, secrets: list[s
     "Describe a failure: the cell's place and id, ename, evalue."
     code = [c for c in (_cells(notebook) if notebook.exists() else []) if c["cell_type"] == "code"]
     marked = [(c, o) for c in code for o in c["outputs"] if o["output_type"] == "error"]
-    if marked:
+    if marked and type(error).__name__ == "PapermillExecutionError":
         cell, output = marked[0]
         return {"cell": _place(job, cell), "cell_id": cell.get("id", ""), "ename": output["ename"], "evalue": scrub(output["evalue"], secrets)}
     started = [c for c in code if c["metadata"].get("papermill", {}).get("start_time")]
@@ -267,12 +266,11 @@ def _failure(error: BaseException, job: JobInfo, notebook: Path, secrets: list[s
 def _note_on_top(notebook: Path, failure: Mapping[str, Any]) -> None:
     "Put a visible note above a notebook whose own cells do not show the failure."
     content = json.loads(notebook.read_text(encoding="utf-8"))
-    if not any(o["output_type"] == "error" for c in content["cells"] for o in c.get("outputs", [])):
-        text = f"**This run failed** at cell {failure['cell']}: {failure['ename']}: {failure['evalue']}. The marks `completed` below are not to be trusted."
-        content["cells"].insert(0, {"cell_type": "markdown", "id": "run-failed", "metadata": {"tags": ["failed"]}, "source": text})
-        write_atomic(notebook, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = f"**This run failed** at cell {failure['cell']}: {failure['ename']}: {failure['evalue']}. The marks `completed` below are not to be trusted."
+    content["cells"].insert(0, {"cell_type": "markdown", "id": "run-failed", "metadata": {"tags": ["failed"]}, "source": text})
+    write_atomic(notebook, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #459d3849
+# %% ../../nbs/pipelines/02_jobs.ipynb #c18a7576
 def _job_error(job: JobInfo, failure: Mapping[str, Any], notebook: Path) -> JobError:
     "Build the error that names the cell; a user's mistake keeps its exit code."
     where = f"cell {failure['cell']} (id {failure['cell_id']})" if failure["cell"] else "its parameters" if failure["cell_id"] else "the kernel's start"
@@ -305,7 +303,7 @@ def _execute(job: JobInfo, run: RunRecord, parameters: Mapping[str, Any], settin
                 if said.is_file() and said.stat().st_size:
                     logging.getLogger("papermill").warning("the kernel's own words:\n%s", said.read_text(encoding="utf-8", errors="replace")[-20_000:])
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #d3aebd92
+# %% ../../nbs/pipelines/02_jobs.ipynb #c6fd3bb5
 def run_job(
     name: str,  # name of the job
     parameters: Mapping[str, Any] | None = None,  # parameters by name; the notebook's defaults for the rest
@@ -343,7 +341,7 @@ def _close(job: JobInfo, run: RunRecord, partial: Path, cause: BaseException | N
     failure = None if cause is None else _failure(cause, job, partial, secrets)
     facts: dict[str, Any] = dict(outcome or {}) if failure is None else {}
     if partial.exists():
-        if failure:
+        if failure and type(cause).__name__ != "PapermillExecutionError":
             _note_on_top(partial, failure)
         os.replace(partial, run.notebook)
     facts["masked_files"] = _mask_folder(run.folder, secrets)

@@ -9,12 +9,12 @@ __all__ = ['Symbols', 'Bound', 'Number', 'Positive', 'NotNegative', 'TradeConfig
            'run_live', 'replay_journal', 'record_live', 'replay_run', 'load_run', 'run_tearsheet', 'fetch_sample',
            'fetch_filesystem']
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #172edda6
+# %% ../../nbs/pipelines/01_tasks.ipynb #2f1a8713
 import json
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -23,6 +23,7 @@ from ..core.errors import ConfigError, DataError, StorageError, unknown_name
 from ..enums import Interval
 from .runs import RunRecord, find_run, finish_run, list_runs, new_run
 from ..utils.files import ensure_folder
+from ..utils.logging import scrub
 from ..utils.time import parse_bound
 
 if TYPE_CHECKING:
@@ -31,14 +32,16 @@ if TYPE_CHECKING:
     from qtnb.evaluation.results import Result
     from qtnb.live.replay import ReplayReport
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #36569394
+# %% ../../nbs/pipelines/01_tasks.ipynb #c60fb610
 def _text_symbols(value: object) -> object:
     "Split `IBM,BAC`, and refuse what YAML made of an unquoted ticker."
     items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)):
         for item in items:
-            if not isinstance(item, str) or not item:
+            if not isinstance(item, str):
                 raise ValueError(f"symbol {item!r} must be text; quote it in YAML, as in ['NO', 'ON']")
+            if not item:
+                raise ValueError("a symbol may not be empty; remove the extra comma")
         if len(set(items)) != len(items):
             raise ValueError("each symbol may be named once; remove the repetition")
     return items
@@ -47,6 +50,14 @@ def _text_symbols(value: object) -> object:
 def _text_bound(value: object) -> object:
     "Write dates as text."
     return value.isoformat() if isinstance(value, (date, datetime)) else value
+
+
+def _instant(side: Literal["start", "end"], value: str | None) -> int | None:
+    "Read one end of the range; the error names which."
+    try:
+        return None if value is None else parse_bound(value, side)
+    except DataError as error:
+        raise ValueError(f"`{side}`: {error}") from None
 
 
 def _no_boolean(value: object) -> object:
@@ -62,7 +73,7 @@ Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=Fals
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #96779771
+# %% ../../nbs/pipelines/01_tasks.ipynb #58adfe00
 class TradeConfig(BaseModel):
     "What a back-test and a paper session have in common."
 
@@ -70,11 +81,11 @@ class TradeConfig(BaseModel):
 
     strategy: str = Field("sma_cross", min_length=1, description="registered name of the strategy")
     parameters: dict[str, Any] = Field(default_factory=dict, description="the strategy's parameters; its defaults for the rest")
-    symbols: Symbols = Field(("AIG", "BAC", "IBM"), min_length=1, description="what to trade; None means every symbol of the source")
+    symbols: Symbols = Field(("IBM",), min_length=1, description="what to trade; None means every symbol of the source")
     start: Bound = Field("2000-01-03", description="first day or instant, inside; None means from the first bar")
     end: Bound = Field("2020-12-31", description="last day or instant, inside; None means to the last bar")
     interval: str = Field("1d", description="length of a bar")
-    adjust: str = Field("all", pattern="^(none|splits|all)$", description="which corporate actions are worked into the prices")
+    adjust: Literal["none", "splits", "all"] = Field("all", description="which corporate actions are worked into the prices")
     cash: Positive = Field(1_000_000.0, description="cash at the start, base currency")
     fee_bps: NotNegative = Field(1.0, description="fee in basis points of the traded value")
     fee_per_share: NotNegative = Field(0.0, description="fee per share, base currency")
@@ -82,7 +93,7 @@ class TradeConfig(BaseModel):
     slippage_bps: NotNegative = Field(2.0, description="price paid against us, basis points")
     calendar: str | None = Field(None, description="exchange calendar that annualises daily figures; inferred from the bars when None")
     seed: int = Field(0, ge=0, description="seed of everything random")
-    source: str | None = Field(None, pattern="^(lake|sample)$", description='"lake", "sample", or None: the lake, and the sample while the lake is empty')
+    source: Literal["lake", "sample"] | None = Field(None, description='"lake", "sample", or None: the lake, and the sample while the lake is empty')
     title: str = Field("", max_length=200, description="title of the report; made from the request when empty")
 
     @field_validator("interval")
@@ -96,13 +107,12 @@ class TradeConfig(BaseModel):
     @model_validator(mode="after")
     def _forward_in_time(self) -> "TradeConfig":
         "Refuse a range that ends before it begins, and times without a zone."
-        first = parse_bound(self.start, "start") if self.start is not None else None
-        last = parse_bound(self.end, "end") if self.end is not None else None
+        first, last = _instant("start", self.start), _instant("end", self.end)
         if first is not None and last is not None and first > last:
             raise ValueError(f"`start` was {self.start!r} and `end` was {self.end!r}; a range must run forward in time; exchange them")
         return self
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #a3605966
+# %% ../../nbs/pipelines/01_tasks.ipynb #5b8fd1b0
 class BacktestConfig(TradeConfig):
     "A back-test: the whole range at once, in simulation."
 
@@ -114,11 +124,23 @@ class BacktestConfig(TradeConfig):
 class LiveConfig(TradeConfig):
     "A bounded paper session: bars arrive one after another, as they would live."
 
-    venue: str = Field("paper", pattern="^paper$", description="where orders go")
+    venue: Literal["paper"] = Field("paper", description="where orders go")
     start: Bound = Field("2019-01-02", description="first day or instant, inside; None means from the first bar")
     pace: str | float | None = Field(None, description='seconds between bars, a factor such as "3600x", or None: as fast as possible')
     max_bars: int | None = Field(1000, gt=0, description="stop after so many instants; None means all")
     max_seconds: Positive = Field(300.0, description="stop after so much wall time")
+
+    @field_validator("pace")
+    @classmethod
+    def _known_pace(cls, value: str | float | None) -> str | float | None:
+        "Refuse a pace that cannot be waited for, before anything is opened."
+        from qtnb.live.data_streams import parse_pace
+
+        try:
+            parse_pace(value)
+        except ConfigError:
+            raise ValueError("it must be seconds between bars (0.5), a factor of market time ('3600x') or None") from None
+        return value
 
     def check(self) -> None:
         "Refuse an unknown strategy or unfitting parameters before any data is read."
@@ -239,7 +261,7 @@ def run_backtest(
     strategy = build_strategy(config)
     return _engine(config, strategy, load_bars(config, settings=settings), settings).run(progress=progress)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #66dac1bc
+# %% ../../nbs/pipelines/01_tasks.ipynb #d700fc30
 def store_result(
     run: RunRecord,  # the run that made it
     result: "Result",  # what came out
@@ -287,7 +309,7 @@ def _record(job: str, config: BaseModel, work: Callable[[RunRecord], "Result"], 
         return result, finish_run(run, "completed", summary=dict(summary_rows(result)))
     except BaseException as error:  # also an interrupt: the manifest must not go on saying "running"
         try:
-            finish_run(run, "failed", error={"cell": None, "ename": type(error).__name__, "evalue": str(error)})
+            finish_run(run, "failed", error={"cell": None, "ename": type(error).__name__, "evalue": scrub(str(error), settings.secrets().values())})
         except StorageError:
             pass  # the disk is full; the run's process will be gone and the run counts as failed
         raise
@@ -302,12 +324,18 @@ def record_backtest(
 ) -> "tuple[Result, RunRecord]":  # the result and the completed run
     "Run a back-test and keep it as a run."
     settings = settings or load_settings()
-    strategy, bars = build_strategy(config), load_bars(config, settings=settings)
-    return _record("backtest", config, lambda run: _engine(config, strategy, bars, settings).run(progress=progress), settings, tearsheet)
+    test = _engine(config, build_strategy(config), load_bars(config, settings=settings), settings)
+    return _record("backtest", config, lambda run: test.run(progress=progress), settings, tearsheet)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #bbc3cb9b
-def _session(config: LiveConfig, strategy: Any, bars: "Bars", journal: Path, settings: Settings, progress: bool) -> "Result":
-    "Put the pieces together; orders are named as in a back-test over the same bars, so that the two can be compared."
+# %% ../../nbs/pipelines/01_tasks.ipynb #51fb8f7e
+def _twin(config: LiveConfig, settings: Settings) -> "Backtest":
+    "The back-test over the same bars: the session takes its assumptions and its names of orders, so that the two can be compared."
+    bars = load_bars(config, settings=settings)
+    return _engine(config, build_strategy(config), bars if config.max_bars is None else bars[: config.max_bars], settings)
+
+
+def _session(config: LiveConfig, twin: "Backtest", journal: Path, settings: Settings, progress: bool) -> "Result":
+    "Put the pieces together."
     from contextlib import closing
 
     from qtnb.core.book import Book
@@ -317,18 +345,17 @@ def _session(config: LiveConfig, strategy: Any, bars: "Bars", journal: Path, set
     from qtnb.live.exec_engine import LiveSession, SessionOptions
     from qtnb.live.state_store import SqliteJournal
 
-    bars = bars if config.max_bars is None else bars[: config.max_bars]
-    twin = _engine(config, strategy, bars, settings)
-    known = twin.instruments
+    strategy, bars, known = twin.strategy, twin.bars, twin.instruments
     venue = PaperVenue(known, interval=bars.interval, cash=config.cash, base_currency=settings.base_currency, costs=twin.costs, slippage=twin.slippage)
     facts = {"result_id": twin.result_id, "data_fingerprint": bars.fingerprint(), "seed": config.seed, "bars": len(bars)}
+    book = Book(known, cash=config.cash, base_currency=settings.base_currency)
+    options = SessionOptions(max_seconds=config.max_seconds, progress=progress)
     with closing(SqliteJournal(journal)) as opened:
-        session = LiveSession(strategy, ReplayStream(bars, pace=config.pace), venue=venue, book=Book(known, cash=config.cash, base_currency=settings.base_currency),
-                              journal=opened, run_id=twin.result_id, seed=config.seed, facts=facts,
-                              options=SessionOptions(max_seconds=config.max_seconds, progress=progress))
+        stream = ReplayStream(bars, pace=config.pace)
+        session = LiveSession(strategy, stream, venue=venue, book=book, journal=opened, run_id=twin.result_id, seed=config.seed, facts=facts, options=options)
         found = session.run()
     return make_result(found.account, orders=found.orders, fills=found.fills, positions=found.positions, weights=found.weights, manifest=found.manifest,
-                       periods_per_year=periods_per_year(config, bars))
+                       periods_per_year=twin.periods_per_year)
 
 
 def run_live(
@@ -340,9 +367,9 @@ def run_live(
 ) -> "Result":  # orders, fills, positions, equity, weights, metrics, manifest
     "Run a paper session and write its journal."
     settings = settings or load_settings()
-    return _session(config, build_strategy(config), load_bars(config, settings=settings), journal, settings, progress)
+    return _session(config, _twin(config, settings), journal, settings, progress)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #01c33c86
+# %% ../../nbs/pipelines/01_tasks.ipynb #b2dc3c08
 def replay_journal(
     journal: Path,  # the journal of a session
 ) -> "ReplayReport":  # what the comparison found
@@ -362,8 +389,8 @@ def record_live(
 ) -> "tuple[Result, RunRecord]":  # the result and the completed run
     "Run a paper session and keep it as a run."
     settings = settings or load_settings()
-    strategy, bars = build_strategy(config), load_bars(config, settings=settings)
-    return _record("live", config, lambda run: _session(config, strategy, bars, run.journal, settings, progress), settings, tearsheet)
+    twin = _twin(config, settings)
+    return _record("live", config, lambda run: _session(config, twin, run.journal, settings, progress), settings, tearsheet)
 
 
 def replay_run(
@@ -378,7 +405,7 @@ def replay_run(
         raise DataError(f"run {run.run_id!r} has no journal (job {run.job!r}); only live sessions have one; name one from `qt runs list --job live`.")
     return run, replay_journal(run.journal)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #d58a0f0a
+# %% ../../nbs/pipelines/01_tasks.ipynb #480783f5
 def load_run(
     config: TearsheetConfig,  # the request
     *,
@@ -388,7 +415,7 @@ def load_run(
     settings = settings or load_settings()
     if config.run == "latest":
         kept = [r for r in list_runs(status="completed", settings=settings) if (r.folder / "account.parquet").is_file()]
-        run = kept[0] if kept else record_backtest(BacktestConfig(), settings=settings)[1]
+        run = kept[0] if kept else record_backtest(BacktestConfig.model_validate({}), settings=settings)[1]
     else:
         run = find_run(config.run, settings=settings)
     if run.status != "completed" or not (run.folder / "account.parquet").is_file():

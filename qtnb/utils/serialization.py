@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['to_json', 'sha256_of', 'from_json']
 
-# %% ../../nbs/utils/03_serialization.ipynb #ab9fb66b
+# %% ../../nbs/utils/03_serialization.ipynb #da4a2e18
 import dataclasses
 import hashlib
 import json
@@ -16,12 +16,11 @@ from decimal import Decimal
 from enum import Enum
 
 import numpy as np
-import pandas as pd
 
 from ..core.errors import DataError, unknown_name
 from .time import format_ns, to_index, to_ns
 
-# %% ../../nbs/utils/03_serialization.ipynb #cb8e65dd
+# %% ../../nbs/utils/03_serialization.ipynb #404764a3
 def _plain(value: object) -> object:
     "Turn a value into what `json` can write, with `$` tags where JSON has no word for it."
     if isinstance(value, Enum):
@@ -63,7 +62,7 @@ def _tagged(value: object) -> dict[str, object]:
     raise DataError(f"value was a {type(value).__name__}, which has no canonical form; only numbers, text, times, enums, dataclasses and "
                     "collections of them are written; convert it first.")
 
-# %% ../../nbs/utils/03_serialization.ipynb #115d64f6
+# %% ../../nbs/utils/03_serialization.ipynb #9d1190ae
 def _dumps(plain: object) -> str:
     "The one spelling of JSON."
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -82,7 +81,7 @@ def sha256_of(
     "Fingerprint a value by the SHA-256 of its canonical JSON."
     return hashlib.sha256(to_json(value).encode("ascii")).hexdigest()
 
-# %% ../../nbs/utils/03_serialization.ipynb #1082b766
+# %% ../../nbs/utils/03_serialization.ipynb #5b25808c
 def _array(item: dict) -> np.ndarray:
     "Build a numpy array from its tag, of plain numbers only."
     dtype = np.dtype(item["$array"])

@@ -9,19 +9,21 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 from effort import EFFORT
 from hypothesis import given
 from hypothesis import strategies as st
 from scenarios import RandomTrader, random_panel
 
-from qtnb.backtest.costs import Bps, PerShare, Sum
-from qtnb.backtest.engine import Simulation
+from qtnb.backtest.costs import Bps, PerShare, Sum, simple_costs
+from qtnb.backtest.engine import Backtest, Simulation, actions_by_row
 from qtnb.backtest.execution_sim import BarFill, SimulatedVenue, bar_path
 from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import DAY_NS, FIELDS, Bars
-from qtnb.core.book import Book
+from qtnb.core.book import Book, account_curve
 from qtnb.core.engine import TradingEngine
+from qtnb.core.errors import DataError
 from qtnb.core.events import OrderEventKind, OrderUpdate, Replace
 from qtnb.enums import OrderStatus, OrderType, Side, TimeInForce
 from qtnb.types import Fill, Instrument, Order
@@ -380,11 +382,12 @@ class Run(NamedTuple):
     fills: list[Fill]
 
 
-def simulate(bars: Bars, trader: Any, **options: Any) -> Run:
-    """Run a strategy over a panel through the simulated venue."""
-    instruments = {s: Instrument(s) for s in bars.symbols}
+def simulate(bars: Bars, trader: Any, *, events: pd.DataFrame | None = None, fine: bool = False, **options: Any) -> Run:
+    """Run a strategy over a panel through the simulated venue; `fine` for an eighth of a share and a millionth of a dollar."""
+    instruments = {s: Instrument(s, lot_size=0.125, tick_size=2.0**-20) if fine else Instrument(s) for s in bars.symbols}
     engine = TradingEngine(trader, bars, book=Book(instruments, cash=100_000.0), run_id="r")
     simulation = Simulation(engine, SimulatedVenue(instruments, **options), bars)
+    simulation.actions.extend(actions_by_row(events, bars))
     simulation.run()
     return Run(bars, engine, simulation.fills)
 
@@ -508,3 +511,154 @@ def test_fills_do_not_depend_on_the_future(panel_seed: int, trader: int, present
     bars = random_panel(panel_seed)
     whole, part = simulate(bars, RandomTrader(trader)), simulate(bars[:present], RandomTrader(trader))
     assert [f for f in whole.fills if f.ts <= bars.ts[present - 1]] == part.fills
+
+
+# -- the back-test around it -------------------------------------------------------------------------------------------------------
+
+
+class Opening:
+    """Buys before the first bar and on it."""
+
+    name = "opening"
+
+    def on_start(self, ctx: Any) -> None:
+        """Buy at the first chance."""
+        ctx.order("IBM", 5.0)
+
+    def on_data(self, ctx: Any, bars: Any) -> None:
+        """Buy once more."""
+        if ctx.row == 0:
+            ctx.order("IBM", 7.0)
+
+
+def test_an_order_of_the_start_is_older_than_the_bar_that_fills_it() -> None:
+    """What is ordered in `on_start` was decided before the first bar, and says so."""
+    run = simulate(panel(FLAT, FLAT, FLAT), Opening())
+    assert [f.quantity for f in run.fills] == [5.0, 7.0]
+    for fill in run.fills:
+        assert fill.ts > run.engine.order_state(fill.client_order_id).order.ts
+
+
+def test_a_check_that_is_a_function_does_not_change_from_run_to_run() -> None:
+    """The id of a result, and with it every order's name, is the same for the same inputs, functions among them."""
+
+    def check() -> Any:
+        """Make a check anew, as a second run of a script does."""
+
+        def small(order: Any, account: Any) -> str:
+            """Refuse large orders."""
+            return "too large" if order.quantity > 6 else ""
+
+        return small
+
+    ids = {Backtest(Opening(), panel(FLAT, FLAT, FLAT), limits=[check()]).result_id for _ in range(3)}
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "quantity", "fee"),
+    [
+        ({}, 100.0, 0.0),
+        ({"fee_bps": 5.0}, 100.0, 5.0),
+        ({"fee_per_share": 0.005}, 100.0, 0.5),
+        ({"fee_minimum": 1.0}, 100.0, 1.0),
+        ({"fee_bps": 5.0, "fee_minimum": 1.0}, 100.0, 5.0),
+        ({"fee_bps": 5.0, "fee_minimum": 1.0}, 10.0, 1.0),
+        ({"fee_per_share": 0.005, "fee_minimum": 1.0}, 100.0, 1.0),
+        ({"fee_per_share": 0.005, "fee_minimum": 1.0}, 1000.0, 5.0),
+        ({"fee_bps": 1.0, "fee_per_share": 0.005, "fee_minimum": 1.0}, 100.0, 1.5),
+        ({"fee_bps": 1.0, "fee_per_share": 0.005, "fee_minimum": 2.0}, 100.0, 2.0),
+    ],
+)
+def test_the_fees_of_a_job(options: dict[str, float], quantity: float, fee: float) -> None:
+    """Rates add up; the minimum is the least that an execution costs, not something on top."""
+    assert simple_costs(**options).fee(Instrument("IBM"), quantity, 100.0, 0) == pytest.approx(fee, rel=1e-12)
+
+
+def test_the_cap_of_a_commission_wins_over_its_minimum() -> None:
+    """Ten shares at two dollars: 0.35 at least, but never more than one percent of the value."""
+    tiered = PerShare(0.0035, minimum=0.35, maximum_bps=100.0)
+    vectors = {(100.0, 50.0): 0.35, (1_000.0, 50.0): 3.50, (10.0, 2.0): 0.20, (1.0, 5.0): 0.05}
+    for (quantity, price), fee in vectors.items():
+        assert tiered.fee(Instrument("IBM"), quantity, price, 0) == pytest.approx(fee, rel=1e-12)
+
+
+# -- splits and dividends over raw prices ------------------------------------------------------------------------------------------
+
+
+class Holder:
+    """Buys at once, and offers what it bought at a price that is reached late; speaks of shares and prices of its own panel."""
+
+    name = "holder"
+
+    def __init__(self, shares: float, offer: float) -> None:
+        """Take the numbers."""
+        self.shares, self.offer = shares, offer
+
+    def on_data(self, ctx: Any, bars: Any) -> None:
+        """Buy and offer."""
+        if ctx.row == 0:
+            ctx.order("AAA", self.shares)
+            ctx.order("AAA", -self.shares / 2, limit_price=self.offer, time_in_force="gtc")
+
+
+def split_frame(symbol: str, ts: int, kind: str, value: float) -> pd.DataFrame:
+    """One event as `get_events` gives it."""
+    when = pd.DatetimeIndex(np.array([ts], dtype="int64"), tz="UTC")
+    return pd.DataFrame({"symbol": [symbol], "ts": when, "kind": [kind], "value": [value], "known_at": when, "reference": [math.nan]})
+
+
+@EFFORT
+@given(seeds, st.integers(3, 25), st.sampled_from([2.0, 4.0, 0.5, 0.25]), st.integers(-8, 24))
+def test_raw_prices_with_a_split_are_adjusted_prices_without(seed: int, row: int, ratio: float, offer: int) -> None:
+    """The same account at every bar whether a split comes as an event over raw prices or is in the prices already."""
+    bars = random_panel(seed, symbols=("AAA", "BBB"))
+    factor = np.ones((len(bars), 2))
+    factor[:row, 0] = ratio
+    raw = Bars(bars.ts, bars.symbols, **{f: getattr(bars, f) * (factor if f != "volume" else 1 / factor) for f in FIELDS})
+    events = split_frame("AAA", int(bars.ts[row]) - 7 * 3_600_000_000_000, "split", ratio)
+    a = simulate(bars, Holder(400.0 * ratio, 50.0 + offer), fine=True)
+    b = simulate(raw, Holder(400.0, (50.0 + offer) * ratio), fine=True, events=events)
+    curves = [account_curve(run.engine.book, bars.ts, bars.symbols, run.bars.mark) for run in (a, b)]
+    assert np.allclose(curves[0].equity, curves[1].equity, rtol=1e-12, atol=0.0)
+    assert curves[0].quantity[-1].tolist() == curves[1].quantity[-1].tolist()
+    assert [(f.ts, f.rule) for f in a.fills] == [(f.ts, f.rule) for f in b.fills]
+
+
+def test_a_split_on_a_day_without_a_bar_waits_for_the_next_one() -> None:
+    """No bar on the ex-date: until the market trades again both the shares and the price are the old ones, in the curve as well."""
+    bars = panel(
+        [(100.0,) * 4] * 2, [(100.0,) * 4] * 2, [NAN4, (100.0,) * 4], [(50.0,) * 4, (100.0,) * 4], [(51.0,) * 4, (100.0,) * 4],
+        symbols=("AAA", "BBB"),
+    )  # fmt: skip
+    result = Backtest(Holder(10.0, 1e6), bars, cash=5_000.0, events=split_frame("AAA", int(bars.ts[1]) + 60, "split", 2.0)).run()
+    assert result.positions["AAA"].tolist() == [0.0, 10.0, 10.0, 20.0, 20.0]
+    assert result.equity.tolist() == [5_000.0, 5_000.0, 5_000.0, 5_000.0, 5_020.0]
+
+
+def test_a_split_changes_the_orders_that_work() -> None:
+    """Twice the shares at half the price; the strategy is told."""
+    told: list[Any] = []
+
+    class Listener(Holder):
+        """Remembers what it hears."""
+
+        def on_order(self, ctx: Any, state: Any) -> None:
+            """Remember the terms."""
+            told.append((state.status, state.quantity, state.order.limit_price))
+
+    bars = panel(FLAT, FLAT, (50.0,) * 4, (50.0, 61.0, 50.0, 60.0), symbols=("AAA",))
+    result = Backtest(Listener(10.0, 120.0), bars, events=split_frame("AAA", int(bars.ts[1]) + 60, "split", 2.0)).run()
+    assert told[-1] == (OrderStatus.ACCEPTED, 10.0, 60.0)
+    assert [(f.quantity, f.price) for f in result.fills.itertuples()] == [(10.0, 100.0), (10.0, 60.0)]
+
+
+def test_a_dividend_is_cash_on_the_ex_date() -> None:
+    """Ten shares, half a dollar each; adjusted prices refuse the event."""
+    bars = panel(FLAT, FLAT, FLAT, FLAT, symbols=("AAA",))
+    events = split_frame("AAA", int(bars.ts[1]) + 60, "dividend", 0.5)
+    result = Backtest(Holder(10.0, 1e6), bars, cash=2_000.0, events=events).run()
+    assert result.equity.tolist() == [2_000.0, 2_000.0, 2_005.0, 2_005.0]
+    adjusted = Bars(bars.ts, bars.symbols, **{f: getattr(bars, f) for f in FIELDS}, adjust="all")
+    with pytest.raises(DataError, match="twice"):
+        Backtest(Holder(10.0, 1e6), adjusted, events=events)

@@ -58,7 +58,7 @@ def sent(quantity: float = 100.0, *messages: Message) -> OrderState:
 
 def everything(state: OrderState) -> dict[str, object]:
     """All that an order remembers, copied."""
-    values = {name: getattr(state, name) for name in OrderState.__slots__}
+    values = {name: getattr(state, name) for kind in type(state).__mro__ for name in getattr(kind, "__slots__", ())}
     return {name: set(value) if isinstance(value, set) else value for name, value in values.items()}
 
 

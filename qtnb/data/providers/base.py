@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROVIDERS', 'BarProvider']
 
-# %% ../../../nbs/data/10_providers_base.ipynb #502eca34
+# %% ../../../nbs/data/10_providers_base.ipynb #9ac413e5
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from ...core.registry import Registry
 
-# %% ../../../nbs/data/10_providers_base.ipynb #52c5214c
+# %% ../../../nbs/data/10_providers_base.ipynb #e7a846c4
 @runtime_checkable
 class BarProvider(Protocol):
     "A source of raw bars."
@@ -38,6 +38,6 @@ class BarProvider(Protocol):
         "Splits and dividends, canonical; empty when the source has none."
         ...
 
-# %% ../../../nbs/data/10_providers_base.ipynb #d8acbcfc
+# %% ../../../nbs/data/10_providers_base.ipynb #7d9dc959
 PROVIDERS: Registry[type] = Registry("provider")
 PROVIDERS.register("filesystem", "qtnb.data.providers.filesystem:FilesystemProvider")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'FileMapping', 'load_mapping', 'check_content', 'read_bar_file', 'read_event_file', 'FilesystemProvider']
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #c5b972db
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #03072351
 import functools
 from collections.abc import Sequence
 from os import PathLike
@@ -19,14 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ...core.errors import ConfigError, DataError, SchemaError, Violation, unknown_name
 from ..calendars import session_close, session_open
 from qtnb.data.schema import (
-    BAR_COLUMNS, SYMBOL_RULE, bars_frame, collect_violations, key_violations, normalise_events, require_columns,
-    value_violations,
+    BAR_COLUMNS, SYMBOL_RULE, bars_frame, collect_violations, empty_events, key_violations, normalise_events,
+    require_columns, value_violations,
 )
-from ..storage.memory import empty_events
 from ...enums import Interval
 from ...utils.time import index_to_ns, to_index
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #b2ecea88
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #ef9a186b
 class FileMapping(BaseModel):
     "How to read one vendor's files."
 
@@ -47,7 +46,7 @@ class FileMapping(BaseModel):
     delimiter: str = Field(",", min_length=1, max_length=1, description="between the cells of a CSV file")
     events: str | None = Field(None, description="file of splits and dividends: symbol, date or ts, kind, value")
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #9de41058
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #c8d2d57a
 def load_mapping(
     source: str | PathLike[str] | dict[str, Any] | FileMapping | None,  # a YAML file, its content, or None for the defaults
 ) -> FileMapping:  # checked
@@ -75,7 +74,7 @@ def load_mapping(
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"`{where}` of {name} was {first['input']!r}; {first['msg'].lower()}; mend the key.") from error
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #65e83809
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #ee17ebfd
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _MARKS = ((b"\x1f\x8b", "gzip"), (b"PAR1", "Parquet"), (b"PK\x03\x04", "a zip archive"), (b"<", "HTML or XML"), (b"{", "JSON"), (b"[", "JSON"))
 _WANTED = {".csv": "", ".csv.gz": "gzip", ".parquet": "Parquet"}
@@ -104,7 +103,7 @@ def check_content(
         raise DataError(f"`{path.name}` holds {found or 'plain text'}, not {wanted or 'CSV text'} as its name says (it begins with {shown!r}); "
                         "fetch it again, or give it the ending that fits.")
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #7d431859
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #46cbc759
 def _read_cells(path: Path, mapping: FileMapping) -> tuple[pd.DataFrame, list[str] | range]:
     "The table as it is in the file, and the name of each row."
     check_content(path)
@@ -121,7 +120,7 @@ def _read_cells(path: Path, mapping: FileMapping) -> tuple[pd.DataFrame, list[st
         table = table.iloc[:-1]
     return table, [f"line {i + 2}" for i in range(len(table))]
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #347caec1
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #0af979a3
 _TIME_NAMES = ("ts", "time", "date", "datetime", "timestamp")
 
 
@@ -152,7 +151,7 @@ def _numbers(column: pd.Series, name: str, rows: Sequence) -> tuple[np.ndarray, 
     wrong = collect_violations(bad, name, column.to_numpy(object), "the cell is a plain number", rows=rows)
     return numbers, wrong + collect_violations(column.isna().to_numpy(), name, column.to_numpy(object), "the cell is not empty", rows=rows)
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #e0dbc78d
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #ce3dd4b9
 def _parse_times(column: pd.Series, mapping: FileMapping, rows: Sequence, name: str) -> pd.Series:
     "A time column as timestamps, naive or in UTC."
     if mapping.time_unit is not None:
@@ -175,7 +174,7 @@ def _parse_times(column: pd.Series, mapping: FileMapping, rows: Sequence, name: 
                           collect_violations(times.isna().to_numpy(), "time", column.to_numpy(object), rule, rows=rows))
     return times
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #51490f1d
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #425ffa3d
 def _instants(times: pd.Series, label: str, mapping: FileMapping, rows: Sequence, name: str) -> np.ndarray:
     "When each bar closed, int64 ns UTC."
     aware = isinstance(times.dtype, pd.DatetimeTZDtype)
@@ -208,7 +207,7 @@ def _instants(times: pd.Series, label: str, mapping: FileMapping, rows: Sequence
         raise DataError(f"`{name}` labels daily bars by a starting time; the length of a session comes from its calendar; use `label: date` or `label: close`.")
     return index_to_ns(times) + step
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #56d3fc10
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #1e16b4b7
 def read_bar_file(
     path: str | PathLike[str],  # a CSV, compressed CSV or Parquet file
     mapping: FileMapping | None = None,  # how to read it; None = the defaults
@@ -237,7 +236,7 @@ def read_bar_file(
     ts = _instants(_parse_times(cells[columns["time"]], mapping, rows, path.name), label, mapping, rows, path.name)
     return _sorted_frame(ts, symbol.to_numpy(object), values, mapping, rows, path.name)
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #86d9eb53
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #e97c840d
 def _sorted_frame(ts: np.ndarray, symbol: np.ndarray, values: np.ndarray, mapping: FileMapping, rows: Sequence, name: str) -> pd.DataFrame:
     "The canonical table of a file's rows, if each symbol's rows run forward."
     codes, names = pd.factorize(symbol, sort=True)
@@ -263,7 +262,7 @@ def _scaled(values: np.ndarray, scale: float) -> np.ndarray:
     inverse = round(1.0 / scale)
     return values / inverse if inverse > 1 and abs(inverse * scale - 1.0) < 1e-12 else values * scale
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #ce339a4a
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #6188e336
 def _select(tables: Sequence[pd.DataFrame], symbols: Sequence[str], start: int | None, end: int | None, interval: str, name: str) -> pd.DataFrame:
     "Rows of some symbols out of several tables; a bar that stands in two of them is refused."
     names = sorted(set(symbols))
@@ -303,7 +302,7 @@ def read_event_file(
         table["known_at"] = pd.to_datetime(table["known_at"], utc=True)
     return normalise_events(table, name=f"`{path.name}`")
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #a084e116
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #ae13282d
 class _Files:
     "The files of a path, each read once and when it is asked for."
 
@@ -327,7 +326,7 @@ class _Files:
         "The call that rebuilds it."
         return f"{type(self).__name__}({str(self.path)!r}, {self.mapping!r})"
 
-# %% ../../../nbs/data/11_providers_filesystem.ipynb #46ad375c
+# %% ../../../nbs/data/11_providers_filesystem.ipynb #4b13c9e6
 class FilesystemProvider(_Files):
     "Bars from CSV, compressed CSV or Parquet files."
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INSTRUMENT_COLUMNS', 'STORES', 'BarRows', 'empty_rows', 'join_rows', 'rows_as_of', 'rows_to_frame', 'frame_to_rows',
            'UpsertReport', 'merge_rows', 'offer', 'BarStore', 'merge_table', 'merge_events', 'events_as_of',
-           'normalise_instruments']
+           'normalise_instruments', 'empty_sessions', 'empty_instruments']
 
 # %% ../../../nbs/data/20_storage_base.ipynb #be78fb99
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ def _keys(rows: BarRows) -> tuple[np.ndarray, np.ndarray]:
     fresh = np.r_[True, (np.diff(codes) != 0) | (np.diff(rows.ts) != 0)] if len(rows) else np.empty(0, bool)
     return codes, fresh
 
-# %% ../../../nbs/data/20_storage_base.ipynb #ca4e452e
+# %% ../../../nbs/data/20_storage_base.ipynb #171a2fa8
 def rows_as_of(
     rows: BarRows,  # sorted rows
     as_of: int | None = None,  # ns UTC; None = the latest revision of each bar
@@ -105,10 +105,15 @@ def frame_to_rows(
     known_at: int | None = None,  # ns UTC; each row's own ts when None
 ) -> BarRows:  # the same bars as rows
     "Take a bar table apart into rows."
-    ts = index_to_ns(frame.index.levels[0])[np.asarray(frame.index.codes[0])] if len(frame) else np.empty(0, np.int64)  # type: ignore[attr-defined]
-    symbol = frame.index.levels[1].to_numpy(object)[np.asarray(frame.index.codes[1])] if len(frame) else np.empty(0, object)  # type: ignore[attr-defined]
-    known = ts.copy() if known_at is None else np.full(len(ts), known_at, dtype=np.int64)
-    return join_rows([BarRows(symbol, ts, frame.to_numpy(), known)])
+    if not len(frame):
+        return empty_rows()
+    instants, names = frame.index.levels  # type: ignore[attr-defined]
+    code_ts, code_symbol = (np.asarray(c) for c in frame.index.codes)  # type: ignore[attr-defined]
+    ranked = np.argsort(np.argsort(names.to_numpy(object)))
+    ts = index_to_ns(instants)[code_ts]
+    order = np.lexsort((ts, ranked[code_symbol]))
+    known = ts[order] if known_at is None else np.full(len(ts), known_at, dtype=np.int64)
+    return BarRows(names.to_numpy(object)[code_symbol[order]], ts[order], frame.to_numpy()[order], known)
 
 # %% ../../../nbs/data/20_storage_base.ipynb #22bce35d
 @dataclass(frozen=True)
@@ -290,7 +295,7 @@ def events_as_of(
     chosen = chosen.sort_values(["ts", "symbol", "kind", "known_at"]).drop_duplicates(["ts", "symbol", "kind"], keep="last")
     return chosen.reset_index(drop=True)
 
-# %% ../../../nbs/data/20_storage_base.ipynb #9782c224
+# %% ../../../nbs/data/20_storage_base.ipynb #f9c231ed
 INSTRUMENT_COLUMNS = ("symbol", "ticker", "name", "calendar", "currency", "valid_from", "valid_to", "events_from", "note")
 
 
@@ -300,6 +305,16 @@ def normalise_instruments(
     "Bring reference rows into the canonical shape."
     table = frame.reindex(columns=list(INSTRUMENT_COLUMNS)).astype("object")
     return table.where(table.notna(), "").astype("str").reset_index(drop=True)
+
+
+def empty_sessions() -> pd.DataFrame:
+    "A session table without rows."
+    return pd.DataFrame({"session": pd.Series(dtype="M8[s]"), "open": pd.Series(dtype="int64"), "close": pd.Series(dtype="int64")})
+
+
+def empty_instruments() -> pd.DataFrame:
+    "An instrument table without rows."
+    return pd.DataFrame({c: pd.Series(dtype="str") for c in INSTRUMENT_COLUMNS})
 
 # %% ../../../nbs/data/20_storage_base.ipynb #16f9db9c
 STORES: Registry[type] = Registry("store")

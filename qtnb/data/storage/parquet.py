@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROW_GROUPS', 'ROW_GROUP', 'ParquetStore']
 
-# %% ../../../nbs/data/21_storage_parquet.ipynb #a03551c0
+# %% ../../../nbs/data/21_storage_parquet.ipynb #afb43135
 import hashlib
 import io
 import time
@@ -21,13 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...core.errors import StorageError
-from ..schema import BAR_COLUMNS, normalise_events
+from ..schema import BAR_COLUMNS, empty_events, normalise_events
 from qtnb.data.storage.base import (
-    BarRows, UpsertReport, empty_rows, events_as_of, join_rows, merge_events, merge_rows, merge_table, normalise_instruments, offer, rows_as_of,
-    rows_to_frame,
+    BarRows, UpsertReport, empty_instruments, empty_rows, empty_sessions, events_as_of, join_rows, merge_events, merge_rows, merge_table,
+    normalise_instruments, offer, rows_as_of, rows_to_frame,
 )
 from .files import Dataset, PartFacts, commit, locked, read_parts
-from .memory import empty_events, empty_instruments, empty_sessions
 from ...utils.time import to_index
 
 # %% ../../../nbs/data/21_storage_parquet.ipynb #1442dbd5
@@ -83,19 +82,15 @@ def _read_part(path: Path, facts: PartFacts, symbols: Sequence[str] | None = Non
         pieces.append(table.slice(offset, last - first))
     return _decode(pa.concat_tables(pieces) if len(pieces) > 1 else pieces[0])
 
-# %% ../../../nbs/data/21_storage_parquet.ipynb #538f8020
-def _part_names(rows: BarRows, interval: str) -> np.ndarray:
-    "Name of the part each row belongs to: its year for daily bars, its symbol for shorter ones."
-    if interval == "1d":
-        years = rows.ts.astype("M8[ns]").astype("M8[Y]").astype(str)
-        return np.array([f"year={y}" for y in years], dtype=object)
-    return np.array([f"symbol={quote(str(s), safe='')}" for s in rows.symbol], dtype=object)
-
-
+# %% ../../../nbs/data/21_storage_parquet.ipynb #85d0f712
 def _split(rows: BarRows, interval: str) -> dict[str, BarRows]:
-    "Rows by part."
-    names = _part_names(rows, interval)
-    return {str(n): rows.take(names == n) for n in pd.unique(names)} if len(rows) else {}
+    "Rows by part: by year for daily bars, by symbol for shorter ones."
+    if interval == "1d":
+        years = rows.ts.astype("M8[ns]").astype("M8[Y]").astype(np.int64)
+        return {f"year={y + 1970}": rows.take(years == y) for y in np.unique(years)}
+    codes, names = pd.factorize(rows.symbol)
+    edges = np.searchsorted(codes, np.arange(len(names) + 1))  # rows of a symbol are neighbours
+    return {f"symbol={quote(str(n), safe='')}": rows.take(slice(a, b)) for n, a, b in zip(names, edges[:-1], edges[1:], strict=True)}
 
 # %% ../../../nbs/data/21_storage_parquet.ipynb #a4fc7bbd
 def _read_table(path: Path) -> pd.DataFrame:
