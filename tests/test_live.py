@@ -17,7 +17,7 @@ from properties.scenarios import RandomTrader, random_panel
 
 from qtnb.core.book import Book
 from qtnb.core.clock import SimClock
-from qtnb.core.errors import ConfigError, StateMismatch, StorageError, StrategyError, UnknownNameError
+from qtnb.core.errors import ConfigError, DataError, StateMismatch, StorageError, StrategyError, UnknownNameError
 from qtnb.core.events import BarsEvent, Cancel, Control, Event, OrderEventKind, OrderUpdate, Submit
 from qtnb.core.protocols import Accepted, Capabilities, Outcome, Rejected, Unknown
 from qtnb.enums import OrderStatus, Side
@@ -398,6 +398,8 @@ class Odd(PaperVenue):
 
     def on_market(self, event: BarsEvent) -> Iterator[Event]:
         """Fills, and perhaps something else."""
+        if self.wrong == "waits for bars":
+            return
         for found in super().on_market(event):
             yield found
             if self.wrong == "twice":
@@ -440,6 +442,53 @@ def test_a_venue_that_misbehaves(tmp_path: Path, wrong: str) -> None:
     assert result.fills["exec_id"].is_unique
     report = replay(path, strategy=Steady())
     assert report.identical and report.result is not None and report.result.differences(result) == []
+
+
+@pytest.mark.parametrize(("options", "bars"), [({"symbols": ("BBB", "AAA", "CCC")}, BARS), ({"interval": "1h"}, BARS), ({}, BARS.select(["AAA"]))])
+def test_a_venue_is_not_shown_the_prices_of_something_else(tmp_path: Path, options: dict[str, Any], bars: Any) -> None:
+    """Other columns, another order of them, another interval: refused before anything runs."""
+    with pytest.raises(ConfigError, match="the venue expects 1[dh] bars of"):
+        session(tmp_path / "j.sqlite", venue=PaperVenue(KNOWN, **options), bars=bars)
+
+
+def test_a_bar_from_the_past_ends_a_session_in_order(tmp_path: Path) -> None:
+    """The error comes out at the end; what worked was cancelled; the journal has it all and replays."""
+
+    class Jumping(ReplayStream):
+        """Plays the tenth bar twice."""
+
+        async def __aiter__(self) -> Any:
+            """Play."""
+            async for event in ReplayStream(self.bars, max_bars=10):
+                yield event
+            yield event
+
+    run = session(tmp_path / "j.sqlite", Resting(), venue=Odd("waits for bars"))
+    run.stream = Jumping(BARS)
+    with pytest.raises(DataError, match="bars must move forward in time"):
+        run.run()
+    run.journal.close()
+    assert [s.status for s in run.engine.orders.values()] == [OrderStatus.CANCELED]
+    assert replay(tmp_path / "j.sqlite", strategy=Resting()).identical
+
+
+def test_a_failing_strategy_and_a_stubborn_venue_come_to_an_end(tmp_path: Path) -> None:
+    """A strategy that fails at every answer, and a venue that refuses every cancel: one halt, one cancel per order."""
+
+    class Stubborn(PaperVenue):
+        """Cancels nothing."""
+
+        async def cancel(self, client_order_id: str) -> Outcome:
+            """Refuse."""
+            return Rejected("no")
+
+    kind = type("Broken", (Resting,), {"name": "broken", "on_order": lambda self, *arguments: 1 / 0})
+    run = session(tmp_path / "j.sqlite", kind(), venue=Stubborn(KNOWN, cash=CASH))
+    with pytest.raises(StrategyError):
+        run.run()
+    run.journal.close()
+    assert len(run.halts) == 1 and run.router.sent == 2
+    assert replay(tmp_path / "j.sqlite", strategy=kind()).identical
 
 
 def test_what_a_venue_cannot_do_is_not_asked_of_it(tmp_path: Path) -> None:

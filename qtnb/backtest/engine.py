@@ -185,7 +185,8 @@ def actions_by_row(
             )
         later = np.flatnonzero((bars.ts >= ts) & ~np.isnan(bars.close[:, bars.symbols.index(symbol)]))
         if later.size:
-            found.append((int(later[0]), CorporateAction(ts, symbol, kind, float(value))))
+            row = int(later[0])
+            found.append((row, CorporateAction(max(ts, int(bars.ts[row - 1]) + 1), symbol, kind, float(value))))
     return sorted(found, key=lambda item: (item[0], item[1].ts, item[1].kind != "dividend"))
 
 

@@ -79,7 +79,7 @@ class ReplayStream:
             if value is not None and not value > 0:
                 raise ConfigError(f"`{name}` was {value!r}; it must be positive, or None for no bound.")
         self.bars, self.symbols, self.interval, self.adjust = bars, bars.symbols, bars.interval, bars.adjust
-        self.begin = int(bars.ts[0])
+        self.begin = int(bars.ts[0]) - 1
         self._pause, self._stretch = parse_pace(pace)
         self.clock: Clock = clock or (SystemClock() if self._pause or self._stretch else SimClock(self.begin))
         self._rows = len(bars) if max_bars is None else min(max_bars, len(bars))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LEAVES', 'session_header', 'SessionOptions', 'until', 'recorded', 'LiveSession']
 
-# %% ../../nbs/live/04_exec_engine.ipynb #291668f0
+# %% ../../nbs/live/04_exec_engine.ipynb #25b187f2
 import asyncio
 import heapq
 import logging
@@ -27,7 +27,7 @@ from ..core.bars import BarsWindow
 from ..core.book import Book
 from ..core.clock import Clock
 from ..core.engine import TradingEngine
-from ..core.errors import ConfigError, StateMismatch, StorageError, StrategyError
+from ..core.errors import ConfigError, QtnbError, StateMismatch, StorageError
 from qtnb.core.events import (
     Alert,
     BarsEvent,
@@ -46,11 +46,11 @@ from ..core.protocols import Journal, OrderCheck, Venue
 from ..evaluation.recording import record
 from ..evaluation.results import Result
 from .data_streams import MarketStream
-from .order_router import OrderRouter, Request
+from .order_router import OrderRouter, Request, SimulatedMarket
 from ..types import Fill
 from ..utils.time import to_index
 
-# %% ../../nbs/live/04_exec_engine.ipynb #d9e0ba78
+# %% ../../nbs/live/04_exec_engine.ipynb #25f4faeb
 def session_header(
     strategy: Any,  # core.protocols.Strategy
     stream: MarketStream,  # where market data comes from
@@ -72,7 +72,7 @@ def session_header(
         "checks": [getattr(c, "__name__", type(c).__name__) for c in checks], "facts": dict(facts),
     }
 
-# %% ../../nbs/live/04_exec_engine.ipynb #b1d05185
+# %% ../../nbs/live/04_exec_engine.ipynb #a515ff8a
 LEAVES = (Submit, Cancel, Replace)
 _log = logging.getLogger("qtnb.live")
 _log.addHandler(logging.NullHandler())  # quiet until the application configures logging
@@ -99,7 +99,7 @@ class _Notebook:
             self.journal.commit()
             self.commits, self._waiting = self.commits + 1, 0
 
-# %% ../../nbs/live/04_exec_engine.ipynb #1bef276e
+# %% ../../nbs/live/04_exec_engine.ipynb #8c391976
 class _Scribe(_Notebook):
     "The trading core with a journal around it."
 
@@ -110,7 +110,7 @@ class _Scribe(_Notebook):
         self.fills: list[Fill] = []
         self.halts: list[str] = []
         self.alerts: list[Alert] = []
-        self.failure: StrategyError | None = None
+        self.failure: QtnbError | None = None
         self._timers: list[tuple[int, int, str]] = []
         self._timers_set = 0
 
@@ -120,7 +120,7 @@ class _Scribe(_Notebook):
         booked = len(self.engine.book.ledger)
         try:
             commands = step()
-        except (StateMismatch, StrategyError) as error:
+        except QtnbError as error:
             commands = self._halt(error)
         if isinstance(content, Fill) and len(self.engine.book.ledger) > booked:
             self.fills.append(content)
@@ -132,10 +132,15 @@ class _Scribe(_Notebook):
             self.commit()
         return outgoing
 
-    def _halt(self, error: StateMismatch | StrategyError) -> Sequence[Command]:
-        "Journal an error and halt trading."
+    def _halt(self, error: QtnbError) -> Sequence[Command]:
+        "Journal an error and halt trading, once for each reason to."
         self.note("error", {"type": type(error).__name__, "message": str(error)})
-        self.failure = error if isinstance(error, StrategyError) else self.failure
+        differs = isinstance(error, StateMismatch)
+        done = self.engine.halted and (differs or self.failure is not None)
+        if not differs:
+            self.failure = self.failure or error
+        if done:
+            return ()
         control = Control(self.engine.ts, ControlAction.HALT, f"{type(error).__name__}: {error}")
         self.note("event", control)
         return self.engine.process(control)
@@ -147,12 +152,12 @@ class _Scribe(_Notebook):
             heapq.heappush(self._timers, (command.ts, self._timers_set, command.name))
         elif isinstance(command, Alert):
             self.alerts.append(command)
-            _log.log(getattr(logging, command.level.upper(), logging.INFO), "%s", command.message)
+            _log.log(logging.getLevelNamesMapping().get(command.level.upper(), logging.INFO), "%s", command.message)
         elif isinstance(command, Halt):
             self.halts.append(command.reason)
             _log.error("trading is halted: %s", command.reason)
 
-# %% ../../nbs/live/04_exec_engine.ipynb #ae8e77fc
+# %% ../../nbs/live/04_exec_engine.ipynb #a605a347
 class _Desk(_Scribe):
     "The part of a session that handles events."
 
@@ -194,7 +199,7 @@ class _Desk(_Scribe):
             told = ", ".join(f"{s!r}: {ours.get(s, 0.0)!r} here, {theirs.get(s, 0.0)!r} there" for s in differ)
             await self.handle(Control(self.engine.ts, ControlAction.HALT, f"positions differ from the venue's: {told}"))
 
-# %% ../../nbs/live/04_exec_engine.ipynb #8e9b3781
+# %% ../../nbs/live/04_exec_engine.ipynb #a51ae0c3
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     "How a session is run; none of it changes a decision."
@@ -225,7 +230,7 @@ def _stop_on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[str], None
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
-# %% ../../nbs/live/04_exec_engine.ipynb #21de14a3
+# %% ../../nbs/live/04_exec_engine.ipynb #98943414
 async def until(
     stream: MarketStream,  # where events come from
     wish: asyncio.Event,  # set when somebody wants to stop
@@ -250,7 +255,7 @@ async def until(
     finally:
         stop.cancel()
 
-# %% ../../nbs/live/04_exec_engine.ipynb #07c20d97
+# %% ../../nbs/live/04_exec_engine.ipynb #af110a9b
 class _Runner(_Desk):
     "The part of a session that waits."
 
@@ -301,7 +306,7 @@ class _Runner(_Desk):
                 alarm.cancel()
         self.commit()
 
-# %% ../../nbs/live/04_exec_engine.ipynb #ba11fd7a
+# %% ../../nbs/live/04_exec_engine.ipynb #6e46821c
 def recorded(
     engine: TradingEngine,  # the core of a session, or of its replay
     fills: Sequence[Fill],  # in the order in which they came
@@ -327,7 +332,7 @@ class _Reporter(_Runner):
         manifest |= {"stopped": self.stopped, "halts": list(self.halts), "alerts": alerts, "journal": journal}
         return recorded(self.engine, self.fills, manifest)
 
-# %% ../../nbs/live/04_exec_engine.ipynb #4a2d33b4
+# %% ../../nbs/live/04_exec_engine.ipynb #6230c6cc
 class LiveSession(_Reporter):
     "A strategy, a stream, a venue and a journal, run to an end."
 
@@ -348,6 +353,10 @@ class LiveSession(_Reporter):
         "Put the parts together; nothing runs yet."
         if next(iter(journal.read()), None) is not None:
             raise ConfigError("the journal holds a session already; a new session needs a new file, so that its records are its own.")
+        market = venue if isinstance(venue, SimulatedMarket) else stream
+        if (tuple(market.symbols), market.interval) != (tuple(stream.symbols), stream.interval):
+            raise ConfigError(f"the venue expects {market.interval} bars of {tuple(market.symbols)} and the stream brings {stream.interval} bars of "
+                              f"{tuple(stream.symbols)}; give the venue the `symbols` and the `interval` of the stream.")
         if book.ledger:
             raise ConfigError(f"the book holds {len(book.ledger)} bookings already; a session begins with cash and nothing else.")
         getattr(strategy, "prepare", lambda bars: None)(None)

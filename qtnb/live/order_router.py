@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Request', 'answer', 'order_id', 'SimulatedMarket', 'simulated_market', 'unsupported', 'OrderRouter']
 
-# %% ../../nbs/live/03_order_router.ipynb #964ea4f9
+# %% ../../nbs/live/03_order_router.ipynb #92de9c4d
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ from ..core.errors import StateMismatch
 from ..core.events import BarsEvent, Cancel, Event, OrderEventKind, OrderUpdate, Replace, Submit
 from ..core.protocols import Accepted, Capabilities, Outcome, Rejected, Unknown, Venue
 
-# %% ../../nbs/live/03_order_router.ipynb #3f51ff5e
+# %% ../../nbs/live/03_order_router.ipynb #19bcdb91
 Request = Submit | Cancel | Replace  # the commands that leave; timers, alerts and halts stay here
 _NEWS: dict[tuple[type, type], OrderEventKind] = {
     (Submit, Accepted): OrderEventKind.ACCEPT,
@@ -44,10 +44,13 @@ def order_id(
     "Which order a request is about."
     return command.order.client_order_id if isinstance(command, Submit) else command.client_order_id
 
-# %% ../../nbs/live/03_order_router.ipynb #0d19c59f
+# %% ../../nbs/live/03_order_router.ipynb #4983fefe
 @runtime_checkable
 class SimulatedMarket(Protocol):
-    "The further method of a venue that fills from market data."
+    "What a venue that fills from market data has besides."
+
+    symbols: tuple[str, ...]  # (N,) columns of the bars that it expects
+    interval: str  # length of those bars
 
     def on_market(
         self,
@@ -64,10 +67,10 @@ def simulated_market(
     if not venue.capabilities().simulated:
         return None
     if not isinstance(venue, SimulatedMarket):
-        raise StateMismatch(f"venue {type(venue).__name__} says that it is simulated, but has no `on_market(event)`; add it.")
+        raise StateMismatch(f"venue {type(venue).__name__} says that it is simulated, but has no `symbols`, `interval` and `on_market(event)`; add them.")
     return venue
 
-# %% ../../nbs/live/03_order_router.ipynb #dd56a974
+# %% ../../nbs/live/03_order_router.ipynb #61c2e3ba
 def unsupported(
     command: Request,  # what is to be sent
     able: Capabilities,  # what the venue can do
@@ -82,7 +85,7 @@ def unsupported(
         return "this venue cannot replace an order; cancel it and send another one"
     return ""
 
-# %% ../../nbs/live/03_order_router.ipynb #f1e656b4
+# %% ../../nbs/live/03_order_router.ipynb #409ce69d
 class OrderRouter:
     "Sends commands to one venue."
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PaperVenue']
 
-# %% ../../../nbs/live/11_adapters_paper.ipynb #20981646
+# %% ../../../nbs/live/11_adapters_paper.ipynb #8c33df7c
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from ...core.protocols import Accepted, Capabilities, Outcome, Rejected, VenueAc
 from ...enums import OrderType, TimeInForce
 from ...types import Fill, Instrument, Order
 
-# %% ../../../nbs/live/11_adapters_paper.ipynb #7d1934d6
+# %% ../../../nbs/live/11_adapters_paper.ipynb #044a2555
 _REFUSALS = frozenset({OrderEventKind.REJECT, OrderEventKind.CANCEL_REJECT, OrderEventKind.REPLACE_REJECT})
 
 
@@ -55,7 +55,7 @@ class _Requests:
         while self._news:
             yield self._news.popleft()
 
-# %% ../../../nbs/live/11_adapters_paper.ipynb #98cf7f03
+# %% ../../../nbs/live/11_adapters_paper.ipynb #032f80fc
 class PaperVenue(_Requests):
     "A venue that fills orders from the session's own bars."
 
@@ -73,6 +73,7 @@ class PaperVenue(_Requests):
         known = {name: model for name, model in models.items() if model is not None}
         super().__init__(SimulatedVenue(instruments, **known))
         self._window = BarsWindow(instruments if symbols is None else symbols, interval=interval)
+        self.symbols, self.interval = self._window.symbols, self._window.interval
         rates = {i.currency: 1.0 for i in instruments.values()}
         self._book = Book(instruments, cash=cash, base_currency=base_currency, fx=rates)
         self._executions: list[Fill] = []
