@@ -74,10 +74,15 @@ def test_a_journal_that_was_touched_is_noticed(workspace: Path, capsys) -> None:
     assert main(["live", "--symbols", "IBM", "--start", "2020-06-01"]) == 0
     with contextlib.closing(sqlite3.connect(find_run().journal)) as database:
         database.execute("DROP TRIGGER journal_keeps")
-        database.execute("UPDATE journal SET payload = replace(payload, '1', '2') WHERE kind = 'command' AND seq = (SELECT max(seq) FROM journal WHERE kind = 'command')")
+        database.execute("UPDATE journal SET payload = replace(payload, '1', '2') WHERE seq = (SELECT max(seq) FROM journal WHERE kind = 'command')")
         database.commit()
     assert main(["replay"]) == 2
     assert "not as it was written" in capsys.readouterr().err
+
+
+def test_a_session_that_was_cut_short_says_so(workspace: Path, capsys) -> None:
+    assert main(["live", "--symbols", "IBM", "--max-bars", "50"]) == 0
+    assert "ended after 50 of 505 instants" in capsys.readouterr().err
 
 
 def test_runs_are_listed_and_shown(workspace: Path, capsys) -> None:
@@ -112,12 +117,19 @@ def test_tables_on_a_terminal_keep_brackets(monkeypatch, capsys) -> None:
 
 
 def test_help_of_every_command(capsys) -> None:
-    commands = ["backtest", "live", "replay", "fetch", "fetch sample", "fetch filesystem", "job", "job run", "job list", "runs list", "runs show",
+    commands = ["backtest", "live", "replay", "fetch", "fetch sample", "fetch filesystem", "job", "job run", "job list", "job show", "runs list", "runs show",
                 "config show", "init", "version"]
     for command in commands:
         assert main([*command.split(), "--help"]) == 0, command
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip().splitlines()[-1].startswith("qtnb ")
+
+
+def test_the_defaults_of_a_job_are_shown_with_their_meanings(workspace: Path, capsys) -> None:
+    assert main(["job", "show", "backtest"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^cash +1000000.0 +cash at the start", out, re.MULTILINE)
+    assert all(re.search(rf"^{name} +", out, re.MULTILINE) for name in BacktestConfig.model_fields)
 
 
 def test_a_new_workspace_runs_at_once(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -144,6 +156,7 @@ MISTAKES = [
     ("backtest --interval 1day", "Did you mean '1d'"),
     ("backtest --interval 1m", "1m"),
     ("backtest --adjust al", "`adjust` was 'al'"),
+    ("backtest --symbols AIG --adjust none", "splits lie in the range"),
     ("backtest --calendar XNYZ", "XNYZ"),
     ("backtest --start 2020-12-31 --end 2000-01-03", "run forward"),
     ("backtest --start 1900-01-01 --end 1910-12-31", "outside the data"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPO
+from support import REPO
 
 from qtnb.backtest.costs import Bps, PerShare, Sum
 from qtnb.backtest.engine import Backtest

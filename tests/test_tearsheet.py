@@ -249,3 +249,22 @@ def test_frames_are_strict() -> None:
     run = sample_run(30)
     with pytest.raises(SchemaError, match="`positions` was indexed by 29 rows"):
         make_result(run.account, orders=run.orders, fills=run.fills, positions=run.positions[1:], weights=run.weights, manifest={})
+
+
+def test_the_benchmark_has_no_figures_of_its_own_trading() -> None:
+    """The benchmark's column holds its own figures, and stays away where it has none."""
+    run = sample_run(300)
+    html = run.tearsheet(benchmark=prices_of(run)["BBB"])
+    tables = dict(re.findall(r"<caption>([^<]*)</caption>\s*<thead>(.*?)</thead>", html, re.S))
+    assert "Benchmark" in tables["Return and risk"] and "Benchmark" not in tables["Trading"]
+    row = re.search(r'<th scope="row">Total return</th>\s*<td>([^<]*)</td>\s*<td>([^<]*)</td>', html)
+    assert row is not None and row.group(1) != row.group(2)
+
+
+def test_execution_and_notes_are_shown() -> None:
+    """What the engine says about costs has its own table; warnings stand above the figures."""
+    run = sample_run(100)
+    told = Result(run.orders, run.fills, run.account, run.positions, run.weights, run.metrics,
+                  {**run.manifest, "execution": {"slippage": 60661.07, "fill_rate": 1.0}, "warnings": ["3 sessions were missing"]})
+    words = Page(told.tearsheet()).words
+    assert "Slippage 60,661.07" in words and "Note: 3 sessions were missing" in words and words.index("Note:") < words.index("Growth")

@@ -73,8 +73,17 @@ def forget_if_pages_changed(work: Path) -> None:
     now = "\n".join(sorted(p.relative_to(work / "source").as_posix() for p in (work / "source").rglob("*") if p.is_file()))
     kept = work / "pages.txt"
     if not kept.exists() or kept.read_text(encoding="utf-8") != now:
-        shutil.rmtree(work / "doctrees", ignore_errors=True)
+        for name in ("doctrees", "html"):
+            shutil.rmtree(work / name, ignore_errors=True)
         kept.write_text(now, encoding="utf-8")
+
+
+def publish(html: Path, out: Path) -> None:
+    "Put the finished site in its place; a folder that is not an earlier site is left alone."
+    if out.exists() and any(out.iterdir()) and not (out / ".buildinfo").exists():
+        raise BuildFailed(f"{out} holds something that is not a documentation site; name an empty folder with --out, or remove it.")
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(html, out)
 
 
 def build(out: Path, work: Path = WORK, *, workers: int = 2, say=print, keep_going: bool = False) -> Path:
@@ -91,11 +100,13 @@ def build(out: Path, work: Path = WORK, *, workers: int = 2, say=print, keep_goi
         say("3/4 Sphinx")
         write(notebooks, proc, executed, work / "source")
         forget_if_pages_changed(work)
-        sphinx(work / "source", out, work / "doctrees", workers)
-        copy_notebooks(notebooks, out)
-    say("4/4 following every link")
-    if dead := dead_links(out):
-        raise BuildFailed("dead links:\n" + "\n".join(f"  {d}" for d in dead))
+        html = work / "html"
+        sphinx(work / "source", html, work / "doctrees", workers)
+        copy_notebooks(notebooks, html)
+        say("4/4 following every link")
+        if dead := dead_links(html):
+            raise BuildFailed("dead links:\n" + "\n".join(f"  {d}" for d in dead))
+        publish(html, out)
     say(f"{out}{os.sep}index.html, {time.perf_counter() - start:.0f} s")
     return out
 
@@ -109,8 +120,7 @@ def main() -> int:
     parser.add_argument("--keep-going", action="store_true", help="show a notebook that fails without its outputs, for a look at the rest")
     options = parser.parse_args()
     if options.fresh:
-        for path in (WORK, options.out):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(WORK, ignore_errors=True)
     try:
         build(options.out.resolve(), workers=options.workers, keep_going=options.keep_going)
     except (BuildFailed, CellFailed, PageError) as error:

@@ -66,7 +66,9 @@ def text_of(
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(text_of(v) for v in value)}]"
     if inspect.isfunction(value):
-        return f"{value.__module__}:{value.__qualname__}\n{inspect.getsource(value)}"
+        captured = inspect.getclosurevars(value).nonlocals
+        inputs = [text_of(v) for v in [*(value.__defaults__ or ()), *[captured[k] for k in sorted(captured)]]]
+        return f"{value.__module__}:{value.__qualname__}{inputs}\n{inspect.getsource(value)}"
     text = repr(value)
     if " at 0x" not in text:
         return text

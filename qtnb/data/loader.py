@@ -170,7 +170,7 @@ def _events_for(store: BarStore, coverage: pd.DataFrame, lower: int, as_of: int 
                 events.loc[i, "reference"] = before.iloc[-1]
     return events
 
-# %% ../../nbs/data/30_loader.ipynb #72a83f3d
+# %% ../../nbs/data/30_loader.ipynb #891e82a2
 def get_bars(
     symbols: str | Sequence[str],  # one symbol or several
     start: BoundLike | None = None,  # first day or instant; None = where the data begins
@@ -196,8 +196,9 @@ def get_bars(
     upper = upper if known is None else min(upper, known)
     frame = store.read_bars(list(coverage.index), lower, upper, interval=interval, as_of=known)
     if not len(frame):
-        raise DataError(f"no bar of {', '.join(coverage.index)} lies between {format_ns(lower)} and {format_ns(upper)}"
-                        + ("" if known is None else f" as known on {format_ns(known)}") + "; the range is too narrow or falls into a gap; widen it.")
+        asked = f"{format_ns(lower) if start is None else start} and {format_ns(upper) if end is None else end}"
+        raise DataError(f"no bar of {', '.join(coverage.index)} lies between {asked}" + ("" if known is None else f" as known on {as_of}")
+                        + "; the range is too narrow or falls into a gap; widen it.")
     remarks = _remarks(store, frame, coverage, lower, upper, (start is not None, end is not None and known is None), adjust)
     if remarks:
         warnings.warn(f"{len(remarks)} remark(s) on the data:\n  " + "\n  ".join(remarks), DataWarning, stacklevel=2)

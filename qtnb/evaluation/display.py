@@ -58,7 +58,7 @@ def script_json(
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
-# %% ../../nbs/evaluation/05_display.ipynb #2076874d
+# %% ../../nbs/evaluation/05_display.ipynb #1f8b231e
 EMBED_JS = """
 function qtnbEmbed(doc, places) {
   var tries = 0, ids = Object.keys(places);
@@ -79,8 +79,9 @@ function qtnbEmbed(doc, places) {
       return;
     }
     ids.forEach(function (id) { found[id].setAttribute("data-drawn", "0"); found[id].textContent = ""; });
-    Bokeh.embed.embed_items({doc: doc}, [{docid: "doc", roots: found, root_ids: ids}]).then(function () {
-      var models = Array.from(Bokeh.documents[Bokeh.documents.length - 1].all_models), first = found[ids[0]];
+    Bokeh.embed.embed_items({doc: doc}, [{docid: "doc", roots: found, root_ids: ids}]).then(function (views) {
+      var own = Bokeh.documents.find(function (d) { return d.views_manager && d.views_manager === views[0]; });
+      var models = Array.from((own || Bokeh.documents[Bokeh.documents.length - 1]).all_models), first = found[ids[0]];
       var mouse = window.matchMedia("(pointer: fine)").matches;  // on a touch screen a drag scrolls the page
       models.forEach(function (m) { if (mouse && (m.tags || []).includes("qtnb-zoom")) m.active = true; });
       function again() { colour(models, first); }
@@ -95,7 +96,7 @@ function qtnbEmbed(doc, places) {
 }
 """
 
-
+# %% ../../nbs/evaluation/05_display.ipynb #2ede1324
 def bokeh_js(
     figures: Sequence[UIElement],  # what will be drawn
 ) -> str:  # JavaScript that defines `Bokeh`, unless the page has this version already
@@ -104,7 +105,7 @@ def bokeh_js(
     version = json.dumps(bokeh_version)
     return f"(function () {{ if (window.Bokeh && Bokeh.version === {version}) return;\n" + "\n".join(bundle.js_raw) + "\n}).call(window);"
 
-# %% ../../nbs/evaluation/05_display.ipynb #672cd3f5
+# %% ../../nbs/evaluation/05_display.ipynb #f48d3ceb
 class ShownFigure:
     "A figure that a notebook can display without a network."
 
@@ -143,7 +144,7 @@ class ShownFigure:
         "What a notebook asks for; text alone under test."
         return {"text/plain": repr(self)} | ({} if os.environ.get("IN_TEST") else {"text/html": self._repr_html_()})
 
-
+# %% ../../nbs/evaluation/05_display.ipynb #f9a07127
 def _first_in_kernel() -> bool:
     "Whether no other cell of this kernel has shown a figure yet; the kernel's shell remembers the first one."
     try:
@@ -159,7 +160,7 @@ def _first_in_kernel() -> bool:
         shell.qtnb_first_figure = cell
     return first is None or bool(cell) and first == cell
 
-
+# %% ../../nbs/evaluation/05_display.ipynb #2078d636
 def show_figure(
     shown: UIElement,  # a Bokeh figure or layout
     *,

@@ -25,7 +25,7 @@ def token_css() -> str:  # rules that define the colours for both themes
             f":root[data-theme=dark] {{ color-scheme: dark; {dark}; }}\n"
             f"@media print {{ :root, :root[data-theme=dark], :root:not([data-theme=light]) {{ color-scheme: light; {light}; }} }}\n")
 
-# %% ../../nbs/evaluation/15_page.ipynb #d5d31743
+# %% ../../nbs/evaluation/15_page.ipynb #ce989a8f
 STYLE = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
@@ -51,7 +51,7 @@ button:hover, button[aria-pressed=true] { border-color: var(--accent); }
 .card .note { font-size: 12.5px; color: var(--muted); font-variant-numeric: tabular-nums; }
 .grid { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 26px 28px; }
 .wide { grid-column: 1 / -1; }
-.columns { columns: 2; column-gap: 28px; } .columns > .table { break-inside: avoid; padding-bottom: 24px; }
+.columns { columns: 2; column-gap: 28px; } .columns > .table { break-inside: avoid; overflow: hidden; padding-bottom: 24px; }
 figure { margin: 0; min-width: 0; }
 figcaption { color: var(--muted); font-size: 12.5px; margin-top: 4px; }
 .figure-head { display: flex; justify-content: space-between; align-items: baseline; gap: 12px; }
@@ -62,7 +62,7 @@ main { overflow-x: clip; }
 footer { color: var(--muted); font-size: 13px; border-top: 1px solid var(--line); margin-top: 44px; padding: 16px 0 40px; }
 """
 
-# %% ../../nbs/evaluation/15_page.ipynb #b7aa8bd8
+# %% ../../nbs/evaluation/15_page.ipynb #ac574ba7
 TABLE_STYLE = """
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
@@ -97,7 +97,7 @@ dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
 }
 """
 
-# %% ../../nbs/evaluation/15_page.ipynb #900ed323
+# %% ../../nbs/evaluation/15_page.ipynb #0ed85481
 SCRIPT = """
 (function () {
   var root = document.documentElement, dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -130,7 +130,7 @@ SCRIPT = """
 })();
 """
 
-# %% ../../nbs/evaluation/15_page.ipynb #48b01efc
+# %% ../../nbs/evaluation/15_page.ipynb #38fdce02
 PARTS = """
 {% macro table(t, kind="") %}
 <div class="table">
@@ -169,7 +169,7 @@ PARTS = """
 {% endmacro %}
 """
 
-# %% ../../nbs/evaluation/15_page.ipynb #30f9a94d
+# %% ../../nbs/evaluation/15_page.ipynb #4ee2568e
 PAGE = """
 {% from "parts" import table, panels %}
 <!DOCTYPE html>
@@ -211,7 +211,7 @@ PAGE = """
 </html>
 """
 
-# %% ../../nbs/evaluation/15_page.ipynb #bf1b6aa9
+# %% ../../nbs/evaluation/15_page.ipynb #090fad24
 TABLES = """
 {% from "parts" import table %}
 <section><h2>Figures</h2><div class="columns">{% for t in figures %}{{ table(t, "figures") }}{% endfor %}</div></section>
@@ -219,14 +219,14 @@ TABLES = """
 {% for t in calendar %}<div style="margin-bottom:26px">{{ table(t, "even months" if loop.last else "even") }}</div>{% endfor %}</section>
 <section><h2>Trading and costs</h2>
 {{ table(trading[0]) }}
-<div class="grid" style="margin-top:26px">{% for t in trading[1:] %}{{ table(t) }}{% endfor %}</div></section>
+<div class="columns" style="margin-top:26px">{% for t in trading[1:] %}{{ table(t) }}{% endfor %}</div></section>
 <section><h2>Parameters and provenance</h2>
 <div class="grid">{{ table(parameters, "text") }}{{ table(provenance, "text") }}</div></section>
 <section><h2>Definitions</h2>
 <dl>{% for name, text in definitions %}<dt>{{ name }}</dt><dd>{{ text }}</dd>{% endfor %}</dl></section>
 """
 
-
+# %% ../../nbs/evaluation/15_page.ipynb #122a8224
 def environment() -> jinja2.Environment:  # templates "page", "tables" and "parts"
     "Make the environment that escapes everything."
     made = jinja2.Environment(loader=jinja2.DictLoader({"page": PAGE.lstrip(), "tables": TABLES, "parts": PARTS}), autoescape=True,

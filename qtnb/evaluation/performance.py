@@ -8,7 +8,7 @@ __all__ = ['DRAWDOWN_COLUMNS', 'MONTHS', 'total_return', 'cagr', 'annual_volatil
            'skewness', 'excess_kurtosis', 'hit_rate', 'monthly_table', 'yearly_table', 'rolling_volatility',
            'rolling_sharpe', 'rolling_drawdown', 'turnover', 'exposure', 'Summary', 'summary']
 
-# %% ../../nbs/evaluation/01_performance.ipynb #3c2bf0b4
+# %% ../../nbs/evaluation/01_performance.ipynb #e11968a1
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from .definitions import METRICS, Scalar, format_value
 from .returns import ReturnsLike, calendar_years, clean_equity, clean_returns, infer_periods_per_year, period_rate
 from ..utils.time import index_to_ns
 
-# %% ../../nbs/evaluation/01_performance.ipynb #ad318f34
+# %% ../../nbs/evaluation/01_performance.ipynb #58254e55
 def total_return(
     returns: ReturnsLike,  # simple returns, decimal, shape (n,)
 ) -> float:  # decimal; 0 for no returns, -1 at ruin
@@ -47,7 +47,7 @@ def _annual_growth(growth: float, years: float) -> float:
         rate = float(np.power(growth, 1.0 / years)) - 1.0
     return rate if math.isfinite(rate) else math.nan
 
-# %% ../../nbs/evaluation/01_performance.ipynb #07a6fef4
+# %% ../../nbs/evaluation/01_performance.ipynb #2e3a6aa6
 _EPSILON = 16 * np.finfo(float).eps  # dispersion of returns below this is rounding
 
 
@@ -82,7 +82,7 @@ def sharpe_ratio(
     excess = clean_returns(returns) - period_rate(risk_free, periods_per_year)
     return _over(float(excess.mean()), _std(excess)) * math.sqrt(periods_per_year) if len(excess) > 1 else math.nan
 
-# %% ../../nbs/evaluation/01_performance.ipynb #c3478c79
+# %% ../../nbs/evaluation/01_performance.ipynb #56da448d
 def sharpe_standard_error(
     returns: ReturnsLike,  # simple returns, decimal, shape (n,)
     periods_per_year: float,  # periods in a year
@@ -111,7 +111,7 @@ def sortino_ratio(
     shortfall = math.sqrt(float(np.mean(np.minimum(excess, 0.0) ** 2)))
     return _over(float(excess.mean()), shortfall if shortfall > _EPSILON else 0.0) * math.sqrt(periods_per_year)
 
-# %% ../../nbs/evaluation/01_performance.ipynb #6ab699ca
+# %% ../../nbs/evaluation/01_performance.ipynb #600c13ef
 def drawdown(
     equity: pd.Series,  # account value indexed by ts, shape (T,); its first row is the base
 ) -> pd.Series:  # decimal, <= 0, shape (T,)
@@ -145,7 +145,7 @@ def _episodes(curve: np.ndarray, top: int) -> list[tuple[int, int, int, int]]:
     order = np.argsort(np.minimum.reduceat(depth, first), kind="stable")[:top]
     return [(int(first[k]) - 1, int(first[k]), int(first[k] + np.argmin(depth[first[k]:end[k]])), int(end[k])) for k in order]
 
-# %% ../../nbs/evaluation/01_performance.ipynb #c3d84fe9
+# %% ../../nbs/evaluation/01_performance.ipynb #beee9e10
 DRAWDOWN_COLUMNS = ("depth", "peak", "valley", "recovery", "days_down", "days_recovery", "days")
 
 
@@ -170,7 +170,7 @@ def _days(start: pd.Timestamp, end: object) -> float:
     "Calendar days between two stamps; NaN when there is no end."
     return (end - start) / pd.Timedelta(days=1) if isinstance(end, pd.Timestamp) else math.nan
 
-# %% ../../nbs/evaluation/01_performance.ipynb #1e4e4d82
+# %% ../../nbs/evaluation/01_performance.ipynb #13535470
 def _tail(returns: ReturnsLike, level: float) -> tuple[np.ndarray, float]:
     "Sorted returns and the size of the tail in observations."
     if not 0.0 < level < 1.0:
@@ -199,7 +199,7 @@ def expected_shortfall(
     whole = math.floor(size)
     return (float(values[:whole].sum()) + (size - whole) * float(values[min(whole, len(values) - 1)])) / size
 
-# %% ../../nbs/evaluation/01_performance.ipynb #d737f31f
+# %% ../../nbs/evaluation/01_performance.ipynb #4a11e661
 def skewness(
     returns: ReturnsLike,  # simple returns, decimal, shape (n,)
 ) -> float:  # unitless; NaN for fewer than three returns or none that vary
@@ -232,7 +232,7 @@ def hit_rate(
     values = clean_returns(returns)
     return _over(float((values > 0).sum()), float((values != 0).sum()))
 
-# %% ../../nbs/evaluation/01_performance.ipynb #e6b81585
+# %% ../../nbs/evaluation/01_performance.ipynb #128e3c2f
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -261,7 +261,7 @@ def monthly_table(
     return pd.DataFrame([[cells[y].get(c, math.nan) for c in columns] for y in years], index=pd.Index(years, name="year", dtype="int64"),
                         columns=columns, dtype="float64")
 
-# %% ../../nbs/evaluation/01_performance.ipynb #132bbe3c
+# %% ../../nbs/evaluation/01_performance.ipynb #e2fc26e4
 def yearly_table(
     equity: pd.Series,  # account value indexed by ts, shape (T,); its first row is the base
     periods_per_year: float | None = None,  # periods in a year; inferred from the stamps when None
@@ -282,7 +282,7 @@ def yearly_table(
     frame = pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="year", dtype="int64"), columns=columns, dtype="float64")
     return frame.astype({"periods": "int64"})
 
-# %% ../../nbs/evaluation/01_performance.ipynb #59a85dd8
+# %% ../../nbs/evaluation/01_performance.ipynb #a6b7e30a
 def _rolling(returns: pd.Series, window: int, statistic) -> pd.Series:
     "Apply a statistic of (k, window) blocks to every full window; NaN before the first."
     if window < 2:
@@ -302,7 +302,7 @@ def _block_std(blocks: np.ndarray) -> np.ndarray:
     std = blocks.std(axis=1, ddof=1)
     return np.where(std > _EPSILON * (1.0 + np.abs(blocks).max(axis=1)), std, 0.0)
 
-
+# %% ../../nbs/evaluation/01_performance.ipynb #14a4025b
 def rolling_volatility(
     returns: pd.Series,  # simple returns indexed by ts, decimal, shape (n,); NaN rows are dropped
     window: int,  # returns in a window
@@ -338,7 +338,7 @@ def rolling_drawdown(
     curve, _ = clean_equity(equity)
     return (curve / curve.rolling(window).max() - 1.0).rename("drawdown")
 
-# %% ../../nbs/evaluation/01_performance.ipynb #42f132bc
+# %% ../../nbs/evaluation/01_performance.ipynb #0daf0290
 def turnover(
     fills: pd.DataFrame,  # fills with columns ts, quantity, price
     equity: pd.Series,  # account value indexed by ts, shape (T,)
@@ -362,7 +362,7 @@ def exposure(
     long, short = np.maximum(values, 0.0).sum(axis=1), np.minimum(values, 0.0).sum(axis=1)
     return pd.DataFrame({"gross": long - short, "net": long + short, "long": long, "short": short}, index=weights.index)
 
-# %% ../../nbs/evaluation/01_performance.ipynb #daacb0bc
+# %% ../../nbs/evaluation/01_performance.ipynb #af570423
 @dataclass(frozen=True)
 class Summary:
     "Figures of one equity curve, by name."
@@ -395,7 +395,7 @@ def _plain(value: Scalar) -> float | str:
         return ""
     return value.isoformat() if isinstance(value, pd.Timestamp) else value if isinstance(value, str) else float(value)
 
-# %% ../../nbs/evaluation/01_performance.ipynb #5b457e6f
+# %% ../../nbs/evaluation/01_performance.ipynb #5a959a02
 def summary(
     equity: pd.Series,  # account value indexed by ts, shape (T,); its first row is the base
     *,
@@ -425,7 +425,7 @@ def summary(
     values["ruined"] = ruined
     return Summary(values | _trading_figures(equity, fills, account, per_year))
 
-# %% ../../nbs/evaluation/01_performance.ipynb #3f50425e
+# %% ../../nbs/evaluation/01_performance.ipynb #ee4f215f
 def _drawdown_figures(money: np.ndarray, index: pd.DatetimeIndex, annual: float) -> dict[str, Scalar]:
     "Depth, dates and length of the deepest drawdown; no dates when there was none."
     worst, now = _episodes(money, 1), float(_drawdown(money)[-1])

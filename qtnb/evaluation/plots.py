@@ -7,7 +7,7 @@ __all__ = ['Figure', 'time_range', 'equity_figure', 'drawdown_figure', 'monthly_
            'rolling_sharpe_figure', 'rolling_volatility_figure', 'exposure_figure', 'weights_figure', 'price_figure',
            'turnover_figure', 'show_figure']
 
-# %% ../../nbs/evaluation/10_plots.ipynb #c67be2f0
+# %% ../../nbs/evaluation/10_plots.ipynb #83c2afdd
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from .performance import MONTHS, annual_volatility, drawdown, drawdown_table, ex
 from .performance import rolling_sharpe, rolling_volatility, sharpe_ratio, turnover, value_at_risk, yearly_table
 from .returns import align_benchmark, clean_equity, clean_returns, infer_periods_per_year, simple_returns
 
-# %% ../../nbs/evaluation/10_plots.ipynb #34c044da
+# %% ../../nbs/evaluation/10_plots.ipynb #829ddc1f
 _all_ = ["show_figure"]  # notebooks import it from here
 Figure = Any  # a Bokeh figure; its attributes are made at run time
 _GREY = PALETTE["benchmark"]
@@ -71,7 +71,7 @@ def _text(size: str, baseline: str) -> dict[str, Any]:
     return {"text_font": {"value": _FONT}, "text_font_size": size, "text_align": "center", "text_baseline": baseline, "text_color": _GREY,
             "tags": ["qtnb-text"]}
 
-
+# %% ../../nbs/evaluation/10_plots.ipynb #5a157c4e
 def _legend(fig: Figure) -> None:
     "Put the legend above the plot, in one row."
     legend = fig.legend[0]
@@ -81,7 +81,7 @@ def _legend(fig: Figure) -> None:
     legend.label_text_color = _GREY
     fig.add_layout(legend, "above")
 
-# %% ../../nbs/evaluation/10_plots.ipynb #5e2fcda9
+# %% ../../nbs/evaluation/10_plots.ipynb #2205cfca
 def _thin(frame: pd.DataFrame, points: int = _POINTS) -> pd.DataFrame:
     "At most about `points` rows, with the lowest and highest first column of every stretch among them."
     if len(frame) <= points:
@@ -106,7 +106,7 @@ def _hover(fig: Figure, renderer: Any, rows: Sequence[tuple[str, str]], *, mode:
     tips = [("Date", "@ts{%F %H:%M} UTC"), *rows]
     fig.add_tools(HoverTool(renderers=[renderer], mode=mode, tooltips=tips, formatters={"@ts": "datetime"}, point_policy="follow_mouse"))
 
-
+# %% ../../nbs/evaluation/10_plots.ipynb #45b958ca
 def time_range(
     index: pd.DatetimeIndex,  # stamps of what will be drawn, aware, increasing, shape (T,)
 ) -> Range1d:  # from the first to the last stamp with a small margin
@@ -115,7 +115,7 @@ def time_range(
     margin = max((end - start) * 0.01, pd.Timedelta(hours=12) if start == end else pd.Timedelta(0))
     return Range1d(start=start - margin, end=end + margin)
 
-# %% ../../nbs/evaluation/10_plots.ipynb #7aaa1462
+# %% ../../nbs/evaluation/10_plots.ipynb #9abafb4b
 def _log_ticks(low: float, high: float) -> list[float]:
     "Round values between two positive numbers, at least three where there are any."
     for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), tuple(np.arange(1, 10, 0.25)), tuple(np.arange(1, 10, 0.05))):
@@ -125,7 +125,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
             return inside
     return [low, high]
 
-
+# %% ../../nbs/evaluation/10_plots.ipynb #e651447e
 def equity_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     *,
@@ -153,7 +153,7 @@ def equity_figure(
     fig.legend.items = fig.legend.items[::-1]  # drawn last, named first
     return fig
 
-
+# %% ../../nbs/evaluation/10_plots.ipynb #e9926bb6
 def _value_range(frame: pd.DataFrame, log: bool) -> Range1d:
     "Lowest to highest value with a margin, also when all are equal."
     low, high = float(np.nanmin(frame.to_numpy())), float(np.nanmax(frame.to_numpy()))
@@ -163,7 +163,7 @@ def _value_range(frame: pd.DataFrame, log: bool) -> Range1d:
     margin = max((high - low) * 0.05, abs(high) * 0.01)
     return Range1d(start=low - margin, end=high + margin)
 
-# %% ../../nbs/evaluation/10_plots.ipynb #e536edab
+# %% ../../nbs/evaluation/10_plots.ipynb #7e47e49f
 def drawdown_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     *,
@@ -184,7 +184,7 @@ def drawdown_figure(
     _hover(fig, fig.line("ts", "drawdown", source=source, color=PALETTE["loss"], line_width=1.2), [("Drawdown", "@drawdown{0.00%}")])
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #5c71d865
+# %% ../../nbs/evaluation/10_plots.ipynb #a6654d83
 def monthly_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
 ) -> Figure:  # one cell per month with data, one row per year
@@ -210,7 +210,7 @@ def monthly_figure(
     fig.ygrid.visible, fig.yaxis.formatter = False, CategoricalTickFormatter()
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #a58323c3
+# %% ../../nbs/evaluation/10_plots.ipynb #4913eaa9
 def yearly_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     *,
@@ -240,7 +240,7 @@ def yearly_figure(
     fig.add_tools(HoverTool(renderers=[bars], tooltips=rows, point_policy="follow_mouse"))
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #fec260b8
+# %% ../../nbs/evaluation/10_plots.ipynb #08e9efaf
 def histogram_figure(
     returns: pd.Series | np.ndarray,  # simple returns, decimal, shape (n,)
     *,
@@ -269,7 +269,7 @@ def histogram_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #3b5c812f
+# %% ../../nbs/evaluation/10_plots.ipynb #aff4359a
 def rolling_sharpe_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     *,
@@ -284,7 +284,7 @@ def rolling_sharpe_figure(
     fig = _figure(f"Rolling Sharpe ratio, {window} periods", "Sharpe ratio", "0.0", height=220, x_range=x_range)
     return _with_rolling(fig, line, PALETTE["accent"], "0.00", sharpe_ratio(returns, per_year))
 
-
+# %% ../../nbs/evaluation/10_plots.ipynb #e56e1ed7
 def rolling_volatility_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     *,
@@ -309,7 +309,7 @@ def _with_rolling(fig: Figure, line: pd.Series, colour: str, tip: str, whole: fl
     _hover(fig, drawn, [(name.capitalize(), f"@{name}{{{tip}}}")])
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #b0f7114e
+# %% ../../nbs/evaluation/10_plots.ipynb #43af5d7e
 def exposure_figure(
     account: pd.DataFrame,  # indexed by ts, with gross_exposure and net_exposure as fractions of equity, shape (T, ...)
     *,
@@ -324,7 +324,7 @@ def exposure_figure(
     _legend(fig)
     return fig
 
-
+# %% ../../nbs/evaluation/10_plots.ipynb #db3a9e00
 def weights_figure(
     weights: pd.DataFrame,  # position value over equity, signed, shape (T, N)
     *,
@@ -354,7 +354,7 @@ def weights_figure(
         _legend(fig)
     return fig
 
-# %% ../../nbs/evaluation/10_plots.ipynb #fdcc36da
+# %% ../../nbs/evaluation/10_plots.ipynb #911cdf50
 def price_figure(
     prices: pd.Series,  # price of one symbol indexed by ts, shape (T,)
     fills: pd.DataFrame,  # fills with ts, symbol, side, quantity, price, rule; those of other symbols are left out
@@ -379,7 +379,7 @@ def price_figure(
         _legend(fig)
     return fig
 
-
+# %% ../../nbs/evaluation/10_plots.ipynb #0c2a24ee
 def turnover_figure(
     fills: pd.DataFrame,  # fills with ts, quantity, price
     equity: pd.Series,  # account value indexed by ts, shape (T,)

@@ -7,7 +7,7 @@ __all__ = ['STAMP', 'ORDER_COLUMNS', 'FILL_COLUMNS', 'ACCOUNT_COLUMNS', 'FRAMES'
            'empty_orders', 'empty_fills', 'account_frame', 'panel_frame', 'Result', 'make_result', 'headline_html',
            'save_result', 'load_result', 'differences', 'result_from_equity', 'tearsheet']
 
-# %% ../../nbs/evaluation/30_results.ipynb #bb7c67e7
+# %% ../../nbs/evaluation/30_results.ipynb #023e7284
 import hashlib
 import json
 import math
@@ -28,7 +28,7 @@ from .definitions import METRICS, format_value
 from .performance import summary
 from ..utils.time import index_to_ns, to_index
 
-# %% ../../nbs/evaluation/30_results.ipynb #eea41e8a
+# %% ../../nbs/evaluation/30_results.ipynb #d1a86ace
 STAMP = "datetime64[ns, UTC]"
 ORDER_COLUMNS = {
     "client_order_id": "str", "ts": STAMP, "symbol": "str", "side": "str", "quantity": "float64", "order_type": "str",
@@ -42,7 +42,7 @@ FILL_COLUMNS = {
 ACCOUNT_COLUMNS = ("equity", "cash", "gross_exposure", "net_exposure")
 FRAMES = ("orders", "fills", "account", "positions", "weights")
 
-# %% ../../nbs/evaluation/30_results.ipynb #459e738f
+# %% ../../nbs/evaluation/30_results.ipynb #f08fc378
 def _column(values: Iterable[Any], dtype: str) -> Any:
     "One column in its type."
     raw: Any = values if isinstance(values, (np.ndarray, pd.Series, pd.Index)) else list(values)
@@ -67,7 +67,7 @@ def _check_names(name: str, present: Sequence[str], wanted: Sequence[str]) -> No
         raise SchemaError(f"`{name}` lacked columns {missing} and had unknown columns {unknown}; it needs exactly {list(wanted)}; "
                           "build it with the functions of qtnb.evaluation.results.")
 
-# %% ../../nbs/evaluation/30_results.ipynb #b5c60960
+# %% ../../nbs/evaluation/30_results.ipynb #8d9562e4
 def orders_frame(
     columns: Mapping[str, Iterable[Any]],  # name in ORDER_COLUMNS -> values, all of one length
 ) -> pd.DataFrame:  # one row per order, columns ORDER_COLUMNS
@@ -91,7 +91,7 @@ def empty_fills() -> pd.DataFrame:  # no rows, columns FILL_COLUMNS
     "The frame of no fills."
     return fills_frame({c: () for c in FILL_COLUMNS})
 
-# %% ../../nbs/evaluation/30_results.ipynb #3cc6e168
+# %% ../../nbs/evaluation/30_results.ipynb #5d2e0680
 def account_frame(
     ts: Iterable[int] | pd.DatetimeIndex,  # stamps: ns UTC or aware times, increasing, shape (T,)
     equity: Iterable[float],  # account value, shape (T,)
@@ -115,7 +115,7 @@ def panel_frame(
     columns = pd.Index([str(s) for s in symbols], name="symbol", dtype="str")
     return pd.DataFrame(np.asarray(values, dtype=np.float64), index=pd.DatetimeIndex(_column(ts, STAMP), name="ts"), columns=columns)
 
-# %% ../../nbs/evaluation/30_results.ipynb #433c7c79
+# %% ../../nbs/evaluation/30_results.ipynb #4f8abd7e
 @dataclass(frozen=True, eq=False)
 class Result:
     "Everything that one run produced."
@@ -170,7 +170,7 @@ class Result:
         "The headline table."
         return headline_html(self)
 
-# %% ../../nbs/evaluation/30_results.ipynb #af06a8af
+# %% ../../nbs/evaluation/30_results.ipynb #fea03523
 def make_result(
     account: pd.DataFrame,  # from `account_frame`
     *,
@@ -185,7 +185,7 @@ def make_result(
     figures = summary(account["equity"], fills=fills, account=account, periods_per_year=periods_per_year).to_dict() if len(account) else {}
     return Result(orders, fills, account, positions, weights, figures, manifest)
 
-# %% ../../nbs/evaluation/30_results.ipynb #1bc76fd1
+# %% ../../nbs/evaluation/30_results.ipynb #37161569
 HEADLINE = ("total_return", "cagr", "annual_volatility", "sharpe", "sharpe_se", "max_drawdown", "turnover", "fees", "fills", "final_equity")
 
 
@@ -200,7 +200,7 @@ def headline_html(
     title = f"{result.manifest.get('strategy', 'Result')} · {' to '.join(days)} · {result.manifest.get('run_id', 'not saved')}"
     return f"<table><caption>{escape(title)}</caption>{''.join(rows)}</table>"
 
-# %% ../../nbs/evaluation/30_results.ipynb #1814f4c3
+# %% ../../nbs/evaluation/30_results.ipynb #ea41123c
 def _to_json(value: object) -> bytes:
     "Stable JSON; NaN becomes null."
     def plain(v: Any) -> Any:
@@ -220,7 +220,7 @@ def _write_frame(frame: pd.DataFrame, path: Path) -> None:
 
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=frame.index.name == "ts"), path, compression="zstd", version="2.6")
 
-
+# %% ../../nbs/evaluation/30_results.ipynb #89ff4db8
 def _digest(path: Path) -> str:
     "sha256 of a file."
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -253,7 +253,7 @@ def save_result(
         shutil.rmtree(stage, ignore_errors=True)
     return folder
 
-# %% ../../nbs/evaluation/30_results.ipynb #3e73b78b
+# %% ../../nbs/evaluation/30_results.ipynb #077aa738
 def load_result(
     folder: str | os.PathLike[str],  # a folder written by `save_result`
 ) -> Result:  # the same result
@@ -286,7 +286,7 @@ def _read_frame(path: Path, name: str) -> pd.DataFrame:
         frame.columns = pd.Index([str(c) for c in frame.columns], name="symbol", dtype="str")
     return frame
 
-# %% ../../nbs/evaluation/30_results.ipynb #80da5d57
+# %% ../../nbs/evaluation/30_results.ipynb #0a082f34
 def differences(
     one: Result,  # a result
     other: Result,  # the result to compare it with
@@ -303,7 +303,7 @@ def differences(
             found.append(f"{part}: " + next((f"{x.strip()} against {y.strip()}" for x, y in lines if x != y), "one is longer"))
     return found
 
-
+# %% ../../nbs/evaluation/30_results.ipynb #9e1f67b5
 def _frame_difference(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
     "At most one line that says where two frames part."
     if list(a.columns) != list(b.columns):
@@ -328,7 +328,7 @@ def _unequal(a: pd.Series | pd.Index, b: pd.Series | pd.Index) -> np.ndarray:
         return np.asarray(x != y, dtype=bool)
     return (x.astype(np.float64).view(np.int64) != y.astype(np.float64).view(np.int64)) & ~(np.isnan(x) & np.isnan(y))
 
-# %% ../../nbs/evaluation/30_results.ipynb #0168d8bd
+# %% ../../nbs/evaluation/30_results.ipynb #a4f26204
 def result_from_equity(
     equity: pd.Series,  # account value indexed by ts, shape (T,); its first row is the base
     *,
@@ -343,7 +343,7 @@ def result_from_equity(
     return make_result(account, orders=empty_orders(), fills=empty_fills(), positions=panel, weights=panel, manifest=dict(manifest or {}),
                        periods_per_year=periods_per_year)
 
-# %% ../../nbs/evaluation/30_results.ipynb #14d6dab1
+# %% ../../nbs/evaluation/30_results.ipynb #d072f16f
 def tearsheet(
     result: Result,  # the run to report on
     path: str | os.PathLike[str] | None = None,  # file to write; None returns the HTML

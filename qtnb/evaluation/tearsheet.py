@@ -6,7 +6,7 @@
 __all__ = ['RunLike', 'headline', 'Panel', 'growth_panels', 'risk_panels', 'holding_panels', 'Table', 'figure_tables',
            'calendar_tables', 'trading_tables', 'flat_facts', 'render_tearsheet']
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #b56415c7
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #7a1a084a
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from .page import SCRIPT, STYLE, TABLE_STYLE, environment, token_css
 from .performance import drawdown_table, monthly_table, summary, yearly_table
 from .returns import align_benchmark, clean_equity, simple_returns
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #3376cf96
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #21331413
 class RunLike(Protocol):
     "The parts of a run that a tearsheet reads."
 
@@ -44,7 +44,7 @@ class RunLike(Protocol):
     @property
     def manifest(self) -> dict[str, Any]: ...  # facts about the run
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #d12633b4
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #41e0ea1c
 def _text(name: str, metrics: Mapping[str, Any]) -> str:
     "One figure as a reader sees it; blank when it was not computed."
     return format_value(metrics[name] or None if METRICS[name][1] == "date" else metrics[name], METRICS[name][1]) if name in metrics else ""
@@ -76,7 +76,7 @@ def headline(
     return [{"label": _label(n, metrics), "value": _text(n, metrics), "note": notes[n], "definition": METRICS[n][2],
              "against": _text(n, against)} for n in shown]
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #2b50a8f3
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #e06a0529
 @dataclass(frozen=True)
 class Panel:
     "One picture and its place on the page."
@@ -104,7 +104,7 @@ def growth_panels(
         Panel("growth", "histogram", plots.histogram_figure(simple_returns(equity)), wide=False),
     ]
 
-
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #3de3e070
 def risk_panels(
     equity: pd.Series,  # account value, cleaned, shape (T,)
     per_year: float,  # periods in a year
@@ -118,7 +118,7 @@ def risk_panels(
     return [Panel("risk", "rolling-sharpe", plots.rolling_sharpe_figure(equity, **options), wide=False),
             Panel("risk", "rolling-volatility", plots.rolling_volatility_figure(equity, **options), wide=False)]
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #31bb47a8
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #03cacf9c
 def holding_panels(
     run: RunLike,  # the run
     prices: pd.DataFrame | None,  # price per symbol, shape (T, N)
@@ -139,7 +139,7 @@ def holding_panels(
         panels.append(Panel("holdings", f"price-{i}", plots.price_figure(line, run.fills, symbol=str(symbol), x_range=shared), wide=len(drawn) == 1))
     return panels
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #02255211
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #1d0b9dd7
 @dataclass(frozen=True)
 class Table:
     "A table of text; the first column is a row head."
@@ -168,7 +168,7 @@ def figure_tables(
         tables.append(Table(caption, ["", "Strategy", *(["Benchmark"] if both else [])], rows, tips=[METRICS[n][2] for n in group]))
     return [t for t in tables if t.rows]
 
-
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #e8d03538
 def calendar_tables(
     equity: pd.Series,  # account value, cleaned, shape (T,)
     per_year: float,  # periods in a year
@@ -190,7 +190,7 @@ def calendar_tables(
             months.index, months.to_numpy(), strict=True)], "No period has ended yet."),
     ]
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #8e21d347
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #a139302b
 def trading_tables(
     run: RunLike,  # the run
 ) -> list[Table]:  # per symbol, what became of the orders, why they filled
@@ -206,16 +206,28 @@ def trading_tables(
     more = len(rows) - 40
     body = [r for _, r in rows[:40]] + ([[f"{more} more symbols", *[""] * 5]] if more > 0 else [])
     none = "The strategy did not trade."
-    return [Table("By symbol", ["", "Fills", "Bought", "Sold", "Fees", "Held at the end"], body, none),
-            Table("Orders", ["", "Count"], _counts(run.orders["status"]), "No order was sent."),
-            Table("Why orders filled", ["", "Fills"], _counts(run.fills["rule"]), none)]
+    tables = [Table("By symbol", ["", "Fills", "Bought", "Sold", "Fees", "Held at the end"], body, none),
+              Table("Orders", ["", "Count"], _counts(run.orders["status"]), "No order was sent."),
+              Table("Why orders filled", ["", "Fills"], _counts(run.fills["rule"]), none)]
+    execution = run.manifest.get("execution")
+    rows_of = [[key.replace("_", " ").capitalize(), _plain_number(value)] for key, value in flat_facts(execution)] if isinstance(execution, Mapping) else []
+    return tables + ([Table("Execution", ["", "Value"], rows_of)] if rows_of else [])
+
+
+def _plain_number(text: str) -> str:
+    "A number with thousands set apart and at most four decimals; any other text as it is."
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return f"{value:,.4f}".rstrip("0").rstrip(".") if abs(value) < 1000 else f"{value:,.2f}".removesuffix(".00")
 
 
 def _counts(values: pd.Series) -> list[list[str]]:
     "How often each value occurs, most frequent first."
     return [[str(k) or "not stated", f"{n:,}"] for k, n in values.value_counts().sort_index().sort_values(ascending=False, kind="stable").items()]
 
-
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #3be3ec44
 def flat_facts(
     facts: Mapping[str, Any],  # nested JSON-able values
     prefix: str = "",  # path so far
@@ -231,8 +243,8 @@ def flat_facts(
             rows.append([path, text if len(text) <= 400 else f"{text[:400]} … ({len(text):,} characters)"])
     return rows
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #1d5dcc16
-_OWN = ("run_id", "strategy", "symbols", "universe", "parameters", "status", "title")  # facts of the manifest with a place of their own
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #7cd52f4f
+_OWN = ("run_id", "strategy", "symbols", "parameters", "status", "execution", "alerts", "warnings")  # facts of the manifest with a place of their own
 
 
 def _facts(run: RunLike, curve: pd.Series, title: str | None) -> list[tuple[str, str]]:
@@ -240,7 +252,8 @@ def _facts(run: RunLike, curve: pd.Series, title: str | None) -> list[tuple[str,
     symbols = [str(s) for s in run.manifest.get("symbols") or run.positions.columns]
     universe = ", ".join(symbols[:10]) + (f" and {len(symbols) - 10} more" if len(symbols) > 10 else "")
     found = [("Strategy", str(run.manifest.get("strategy", "")) if title else ""), ("Period", f"{curve.index[0]:%Y-%m-%d} to {curve.index[-1]:%Y-%m-%d}"),
-             ("Universe", universe), ("Periods", f"{len(curve) - 1:,}"), ("Run", str(run.manifest.get("run_id", "not saved")))]
+             ("Universe", universe), ("Periods", f"{len(curve) - 1:,}"), ("Run", str(run.manifest.get("run_id", ""))),
+             ("Result", str(run.manifest.get("result_id", ""))[:12])]
     return [(name, value) for name, value in found if value]
 
 
@@ -251,6 +264,8 @@ def _alerts(run: RunLike, curve: pd.Series) -> list[str]:
         found.append(f"This run is {run.manifest['status']}; the figures cover what it did until then.")
     if run.metrics.get("ruined"):
         found.append(f"The account was ruined on {curve.index[-1]:%Y-%m-%d}: equity reached zero, and all figures stop there.")
+    notes = [*run.manifest.get("warnings", []), *run.manifest.get("alerts", [])]
+    found += [f"Note: {text}" for text in notes[:5]] + ([f"... and {len(notes) - 5} more notes in the manifest."] if len(notes) > 5 else [])
     if len(curve) < 3:
         found.append(f"The run has {len(curve) - 1} period{'' if len(curve) == 2 else 's'}; there is nothing to draw yet.")
     return found
@@ -266,18 +281,18 @@ def _all_panels(run: RunLike, curve: pd.Series, benchmark: pd.Series | None, pri
         panel.figure.title.visible = False  # the page prints the title itself
     return made
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #97a16797
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #15dd6665
 def _tables(run: RunLike, curve: pd.Series, against: Mapping[str, Any], per_year: float) -> Markup:
     "The second half of the page."
     facts = {k: v for k, v in run.manifest.items() if k not in _OWN}
-    provenance = [["run_id", str(run.manifest.get("run_id", "not saved"))], *flat_facts(facts), ["tearsheet written by", f"qtnb {__version__}"]]
+    provenance = [["run_id", str(run.manifest.get("run_id", "none: not run as a job"))], *flat_facts(facts), ["tearsheet written by", f"qtnb {__version__}"]]
     parameters = Table("Parameters", [], flat_facts(dict(run.manifest.get("parameters") or {})), "No parameters were recorded.")
     names = [n for n in METRICS if n in run.metrics]
     return Markup(environment().get_template("tables").render(
         figures=figure_tables(run.metrics, against), calendar=calendar_tables(curve, per_year), trading=trading_tables(run), parameters=parameters,
         provenance=Table("Provenance", [], provenance), definitions=[(_label(n, run.metrics), METRICS[n][2]) for n in names]))
 
-
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #75890d63
 def render_tearsheet(
     run: RunLike,  # what happened, usually a `Result`
     *,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['engine_of', 'ReplayReport', 'replay']
 
-# %% ../../nbs/live/05_replay.ipynb #cadfb594
+# %% ../../nbs/live/05_replay.ipynb #242ef6c2
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,20 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..core.bars import BarsWindow
 from ..core.book import Book
 from ..core.engine import TradingEngine
-from ..core.errors import ConfigError, StateMismatch, StorageError, StrategyError, UnknownNameError
+from ..core.errors import ConfigError, QtnbError, StorageError, UnknownNameError
 from ..core.events import Command
 from ..core.protocols import OrderCheck
 from ..evaluation.results import Result
 from .exec_engine import recorded
-from .state_store import JournalFile, Record, verify
+from .state_store import JournalFile, Record, describe, verify
 from ..strategies.registry import make_strategy
 from ..types import Fill
 from ..utils.serialization import to_json
 
-# %% ../../nbs/live/05_replay.ipynb #ddfd32d6
+# %% ../../nbs/live/05_replay.ipynb #62170034
 def engine_of(
     header: Mapping[str, Any],  # first record of a journal
     strategy: Any | None = None,  # the strategy itself; None makes it by name and parameters
@@ -41,9 +42,7 @@ def engine_of(
             strategy = make_strategy(header["strategy"], header["parameters"])
         except UnknownNameError as error:
             raise ConfigError(f"{error} Pass the strategy of the session as `strategy`.") from error
-    prepare = getattr(strategy, "prepare", None)
-    if prepare is not None:
-        prepare(None)
+    getattr(strategy, "prepare", lambda bars: None)(None)
     book = Book(header["instruments"], cash=header["cash"], base_currency=header["base_currency"], fx=header["fx"])
     window = BarsWindow(header["symbols"], interval=header["interval"], adjust=header["adjust"])
     return TradingEngine(strategy, window, book=book, run_id=header["run_id"], checks=checks, seed=header["seed"])
@@ -61,7 +60,7 @@ class ReplayReport:
     last_hash: str = ""  # fingerprint of the journal
     result: Result | None = field(default=None, repr=False)  # the session's result, rebuilt; None when a command differed
 
-# %% ../../nbs/live/05_replay.ipynb #d3540630
+# %% ../../nbs/live/05_replay.ipynb #67eabe80
 class _Player:
     "A core that is played from a journal."
 
@@ -88,7 +87,7 @@ class _Player:
         step, booked = self._step(entry), len(self.engine.book.ledger)
         try:
             self._due.extend(("command", command) for command in step())
-        except (StateMismatch, StrategyError) as error:
+        except QtnbError as error:
             self._due.append(("error", {"type": type(error).__name__, "message": str(error)}))
         if isinstance(entry.record, Fill) and len(self.engine.book.ledger) > booked:
             self.fills.append(entry.record)
@@ -98,7 +97,10 @@ class _Player:
         "Hold a recorded command or error against what the core gave."
         given = self._due.popleft() if self._due else ("command", None)
         if given[0] != entry.kind or given[1] is None or to_json(given[1]) != to_json(entry.record):
-            self.difference = f"record {entry.seq}: the journal has {_shown(entry.kind, entry.record)}, the replay gives {_shown(*given)}."
+            kept, gave = _shown(entry.kind, entry.record), _shown(*given)
+            if kept == gave:
+                kept, gave = repr(entry.record), repr(given[1])
+            self.difference = f"record {entry.seq}: the journal has {kept}, the replay gives {gave}."
             return
         self.commands += entry.kind == "command"
 
@@ -110,9 +112,9 @@ class _Player:
 
 def _shown(kind: str, content: Any) -> str:
     "A command or an error in a few words."
-    return "nothing" if content is None else f"{kind} {content!r}"
+    return "nothing" if content is None else f"{kind} {type(content).__name__}: {describe(content)}"
 
-# %% ../../nbs/live/05_replay.ipynb #c881c37d
+# %% ../../nbs/live/05_replay.ipynb #22b4c9c8
 def replay(
     path: Path | str,  # a journal, or the folder of a run that has a `journal.sqlite`
     *,
@@ -134,6 +136,8 @@ def replay(
             if player.difference:
                 break
     player.end()
+    if player.difference and header.record["qtnb"] != __version__:
+        player.difference += f" The session ran under qtnb {header.record['qtnb']}, this is {__version__}."
     facts = {name: header.record[name] for name in ("run_id", "strategy", "parameters", "symbols")}
     whole = None if player.difference else recorded(player.engine, player.fills, {"kind": "replay", **facts})
     return ReplayReport(not player.difference, player.events, player.commands, player.difference, player.finished, check.last_hash, whole)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['GENESIS', 'RECORD_TYPES', 'APPLICATION_ID', 'LAYOUT_VERSION', 'Record', 'JournalCheck', 'JournalFile', 'verify',
-           'journal_frame', 'SqliteJournal']
+           'describe', 'journal_frame', 'SqliteJournal']
 
-# %% ../../nbs/live/00_state_store.ipynb #b79e6bf0
+# %% ../../nbs/live/00_state_store.ipynb #67838ce8
 import dataclasses
 import fcntl
 import hashlib
@@ -24,13 +24,25 @@ import pandas as pd
 from .. import __version__
 from ..core.clock import Clock, SystemClock
 from ..core.errors import StorageError
-from ..core.events import COMMAND_TYPES, EVENT_TYPES, Command, ControlAction, Event, OrderEventKind
+from qtnb.core.events import (
+    COMMAND_TYPES,
+    EVENT_TYPES,
+    BarsEvent,
+    Cancel,
+    Command,
+    ControlAction,
+    Event,
+    OrderEventKind,
+    OrderUpdate,
+    Replace,
+    Submit,
+)
 from ..enums import OrderType, Side, TimeInForce
-from ..types import Instrument, Order
+from ..types import Fill, Instrument, Order
 from ..utils.serialization import from_json, to_json
 from ..utils.time import to_index
 
-# %% ../../nbs/live/00_state_store.ipynb #ddd61835
+# %% ../../nbs/live/00_state_store.ipynb #f6fcae11
 GENESIS = "0" * 64  # what stands where the hash of the record before the first one would be
 RECORD_TYPES: tuple[type, ...] = (
     *EVENT_TYPES, *COMMAND_TYPES, Order, Instrument, Side, OrderType, TimeInForce, OrderEventKind, ControlAction,
@@ -50,7 +62,7 @@ def _body(previous: str, seq: int, ts: int, kind: str, payload: str) -> bytes:
     "Everything that a record's sums cover."
     return f"{previous}\n{seq}\n{ts}\n{kind}\n{payload}".encode()
 
-# %% ../../nbs/live/00_state_store.ipynb #c293a454
+# %% ../../nbs/live/00_state_store.ipynb #31f6f8c2
 APPLICATION_ID = 0x71746E62  # "qtnb" in ASCII
 LAYOUT_VERSION = 1
 _LAYOUT = f"""
@@ -66,7 +78,7 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {LAYOUT_VERSION};
 """
 
-# %% ../../nbs/live/00_state_store.ipynb #4e219232
+# %% ../../nbs/live/00_state_store.ipynb #4aa01d4b
 @contextmanager
 def _storage(path: Path, deed: str) -> Iterator[None]:
     "Turn an error of SQLite or of the system into a StorageError that says what could not be done to which file."
@@ -106,7 +118,7 @@ def _check_file(database: sqlite3.Connection, path: Path, *, for_writing: bool =
         if _schema(database, kinds) != _schema(pattern, kinds):
             raise StorageError(f"journal {str(path)!r} is damaged: its {' or '.join(kinds)} definitions are not those of a journal; restore it from a copy.")
 
-# %% ../../nbs/live/00_state_store.ipynb #a5c4fcc5
+# %% ../../nbs/live/00_state_store.ipynb #0ed161ba
 @dataclasses.dataclass(frozen=True, slots=True)
 class JournalCheck:
     "What `verify` found."
@@ -132,7 +144,7 @@ def _problem(row: tuple[Any, ...], expected: int, previous: str | None) -> str:
         return f"record {seq - 1} is not as it was written: record {seq} does not link to it"
     return ""
 
-# %% ../../nbs/live/00_state_store.ipynb #5cd27512
+# %% ../../nbs/live/00_state_store.ipynb #20ce3aa1
 class _File:
     "The file of a journal, opened and checked."
 
@@ -171,7 +183,7 @@ class _File:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
 
-# %% ../../nbs/live/00_state_store.ipynb #48f34354
+# %% ../../nbs/live/00_state_store.ipynb #176f4cea
 class JournalFile(_File):
     "A journal, open for reading."
 
@@ -196,7 +208,7 @@ class JournalFile(_File):
         "Read and check records; StorageError at the first one that is not as it was written."
         return (record for record, _ in self._walk(first))
 
-# %% ../../nbs/live/00_state_store.ipynb #89a04aa0
+# %% ../../nbs/live/00_state_store.ipynb #63a8caf6
 def verify(
     journal: JournalFile,  # an open journal
 ) -> JournalCheck:  # how far it is sound
@@ -211,17 +223,37 @@ def verify(
     expected, pinned = (head[0]["last_seq"], head[0]["last_hash"]) if head else (0, GENESIS)
     problem = ""
     if records < expected:
-        problem = f"records {records + 1} to {expected} are missing at the end; restore the journal from a copy."
+        gone = f"record {expected} is" if records + 1 == expected else f"records {records + 1} to {expected} are"
+        problem = f"{gone} missing at the end; restore the journal from a copy."
     elif (records, last) != (expected, pinned):
         problem = f"record {records} is not as it was written: the journal's head names record {expected} with another hash; restore it from a copy."
     return JournalCheck(records, last, problem)
 
-# %% ../../nbs/live/00_state_store.ipynb #6ced8a9f
-def _summary(record: object) -> str:
-    "The content of a record in one short line."
+# %% ../../nbs/live/00_state_store.ipynb #692dd4e0
+def describe(
+    record: object,  # what a journal keeps: an event, a command or a mapping
+) -> str:  # one line, with the end of an order's name where there is one
+    "Say what a record is about."
+    match record:
+        case Submit(order=o):
+            terms = "".join(f" {word} {price!r}" for word, price in (("limit", o.limit_price), ("stop", o.stop_price)) if price is not None)
+            return f"{o.side} {o.quantity!r} {o.symbol} {o.order_type}{terms} {o.time_in_force} ({_end(o.client_order_id)})"
+        case Fill():
+            price = f"{record.price!r}, fee {record.fee!r}"
+            return f"{record.side} {record.quantity!r} {record.symbol} at {price} by rule {record.rule!r} ({_end(record.client_order_id)})"
+        case BarsEvent():
+            return f"closes {', '.join(map(repr, record.close))}"
+        case OrderUpdate() | Cancel() | Replace():
+            terms = {n: getattr(record, n, None) for n in ("reason", "quantity", "limit_price", "stop_price")}
+            told = ", ".join(f"{n} {v!r}" for n, v in terms.items() if v not in (None, ""))
+            return f"{getattr(record, 'kind', '')} {told} ({_end(record.client_order_id)})".strip().replace("  ", " ")
     pairs = dataclasses.asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
-    text = ", ".join(f"{k}={v}" for k, v in pairs.items() if k != "ts") if isinstance(pairs, Mapping) else str(pairs)
-    return text if len(text) <= 110 else f"{text[:107]}..."
+    return ", ".join(f"{k} {v}" for k, v in pairs.items() if k != "ts") if isinstance(pairs, Mapping) else str(pairs)
+
+
+def _end(name: str) -> str:
+    "The last letters of an order's name."
+    return name if len(name) <= 10 else f"..{name[-6:]}"
 
 
 def journal_frame(
@@ -236,11 +268,11 @@ def journal_frame(
         "ts": to_index([r.ts for r in records]),
         "kind": [r.kind for r in records],
         "type": [type(r.record).__name__ for r in records],
-        "content": [_summary(r.record) for r in records],
+        "content": [describe(r.record)[:160] for r in records],
     }
     return pd.DataFrame(table, index=pd.Index([r.seq for r in records], name="seq"))
 
-# %% ../../nbs/live/00_state_store.ipynb #7bddd3c8
+# %% ../../nbs/live/00_state_store.ipynb #dae71e6a
 class _Lock:
     "The operating system's lock on a file beside the journal."
 
@@ -264,7 +296,7 @@ class _Lock:
         self.path.unlink(missing_ok=True)
         os.close(self._handle)
 
-# %% ../../nbs/live/00_state_store.ipynb #b5a42d63
+# %% ../../nbs/live/00_state_store.ipynb #51dfa36a
 def _create(path: Path) -> None:
     "Make an empty journal that only its owner can read."
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -296,7 +328,7 @@ def _refusal(path: Path) -> str:
     except (StorageError, IndexError):
         return "another process"
 
-# %% ../../nbs/live/00_state_store.ipynb #cee87701
+# %% ../../nbs/live/00_state_store.ipynb #702a1794
 def _write_records(
     database: sqlite3.Connection,  # the open database
     records: list[tuple[Any, ...]],  # rows of the journal
@@ -321,7 +353,7 @@ def _fold(database: sqlite3.Connection) -> None:
     except sqlite3.OperationalError:
         database.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-# %% ../../nbs/live/00_state_store.ipynb #f14bd11b
+# %% ../../nbs/live/00_state_store.ipynb #6bbb3993
 class _Writer(JournalFile):
     "The opening of a journal for writing."
 
@@ -375,7 +407,7 @@ class _Writer(JournalFile):
         holder, span = (socket.gethostname(), os.getpid(), self._clock.now(), None), (self.last_seq + 1, self.last_seq, self._hash)
         self._database.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (epoch, *holder, __version__, config, *span))
 
-# %% ../../nbs/live/00_state_store.ipynb #7401369d
+# %% ../../nbs/live/00_state_store.ipynb #2da3fb3a
 class SqliteJournal(_Writer):
     "A journal, open for writing by this session alone."
 

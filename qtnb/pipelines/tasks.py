@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from qtnb.evaluation.results import Result
     from qtnb.live.replay import ReplayReport
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #c60fb610
+# %% ../../nbs/pipelines/01_tasks.ipynb #5779712c
 def _text_symbols(value: object) -> object:
-    "Split `IBM,BAC`, and refuse what YAML made of an unquoted ticker."
+    "Split `IBM,BAC`, take `*` for everything, and refuse what YAML made of an unquoted ticker."
+    if value == "*":
+        return None
     items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)):
         for item in items:
@@ -73,7 +75,7 @@ Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=Fals
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #58adfe00
+# %% ../../nbs/pipelines/01_tasks.ipynb #959ff309
 class TradeConfig(BaseModel):
     "What a back-test and a paper session have in common."
 
@@ -81,7 +83,7 @@ class TradeConfig(BaseModel):
 
     strategy: str = Field("sma_cross", min_length=1, description="registered name of the strategy")
     parameters: dict[str, Any] = Field(default_factory=dict, description="the strategy's parameters; its defaults for the rest")
-    symbols: Symbols = Field(("IBM",), min_length=1, description="what to trade; None means every symbol of the source")
+    symbols: Symbols = Field(("IBM",), min_length=1, description="what to trade; None or * means every symbol of the source")
     start: Bound = Field("2000-01-03", description="first day or instant, inside; None means from the first bar")
     end: Bound = Field("2020-12-31", description="last day or instant, inside; None means to the last bar")
     interval: str = Field("1d", description="length of a bar")
@@ -173,7 +175,7 @@ def parse_value(
     except ValueError:
         return text
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #fd52cad6
+# %% ../../nbs/pipelines/01_tasks.ipynb #2681f429
 def known_strategies() -> list[str]:
     "Names of all strategies: the bundled ones and those of installed packages (entry points `qtnb.strategies`)."
     from importlib.metadata import entry_points
@@ -215,13 +217,21 @@ def load_bars(
 ) -> "Bars":  # the panel that is traded
     "Load the bars of a request."
     from qtnb.core.bars import Bars
-    from qtnb.data.loader import get_bars, get_coverage
+    from qtnb.data.loader import get_bars, get_coverage, get_events
 
     settings = settings or load_settings()
     source = "sample" if resolve_source(config, settings) == "sample" else settings.lake
     symbols = list(get_coverage(source, interval=config.interval).index) if config.symbols is None else list(config.symbols)
     frame = get_bars(symbols, config.start, config.end, interval=config.interval, adjust=config.adjust, source=source)
-    return Bars.from_frame(frame)
+    bars = Bars.from_frame(frame)
+    if config.adjust == "none":
+        events = get_events(symbols, bars.index[0], bars.index[-1], source=source)
+        splits = events[events["kind"] == "split"]
+        if len(splits):
+            first = f"{splits['symbol'].iloc[0]} on {splits['ts'].iloc[0]:%Y-%m-%d}"
+            raise DataError(f"`adjust` was 'none' and {len(splits)} splits lie in the range (the first: {first}); a position is not split, so each "
+                            "would count as a loss; take adjust='splits' or 'all', or a range without them.")
+    return bars
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #71db9fd3
 def periods_per_year(
@@ -327,14 +337,14 @@ def record_backtest(
     test = _engine(config, build_strategy(config), load_bars(config, settings=settings), settings)
     return _record("backtest", config, lambda run: test.run(progress=progress), settings, tearsheet)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #51fb8f7e
-def _twin(config: LiveConfig, settings: Settings) -> "Backtest":
-    "The back-test over the same bars: the session takes its assumptions and its names of orders, so that the two can be compared."
+# %% ../../nbs/pipelines/01_tasks.ipynb #5076f6d1
+def _twin(config: LiveConfig, settings: Settings) -> "tuple[Backtest, int]":
+    "The back-test over the same bars, which lends the session its assumptions and names of orders; and how many bars there would have been."
     bars = load_bars(config, settings=settings)
-    return _engine(config, build_strategy(config), bars if config.max_bars is None else bars[: config.max_bars], settings)
+    return _engine(config, build_strategy(config), bars if config.max_bars is None else bars[: config.max_bars], settings), len(bars)
 
 
-def _session(config: LiveConfig, twin: "Backtest", journal: Path, settings: Settings, progress: bool) -> "Result":
+def _session(config: LiveConfig, twin: "Backtest", whole: int, journal: Path, settings: Settings, progress: bool) -> "Result":
     "Put the pieces together."
     from contextlib import closing
 
@@ -354,6 +364,9 @@ def _session(config: LiveConfig, twin: "Backtest", journal: Path, settings: Sett
         stream = ReplayStream(bars, pace=config.pace)
         session = LiveSession(strategy, stream, venue=venue, book=book, journal=opened, run_id=twin.result_id, seed=config.seed, facts=facts, options=options)
         found = session.run()
+    if len(found.account) < whole:
+        ended = f"the session ended after {len(found.account)} of {whole} instants ({found.manifest['stopped']}, max_bars={config.max_bars})"
+        found.manifest["warnings"] = [ended]
     return make_result(found.account, orders=found.orders, fills=found.fills, positions=found.positions, weights=found.weights, manifest=found.manifest,
                        periods_per_year=twin.periods_per_year)
 
@@ -367,9 +380,9 @@ def run_live(
 ) -> "Result":  # orders, fills, positions, equity, weights, metrics, manifest
     "Run a paper session and write its journal."
     settings = settings or load_settings()
-    return _session(config, _twin(config, settings), journal, settings, progress)
+    return _session(config, *_twin(config, settings), journal, settings, progress)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #b2dc3c08
+# %% ../../nbs/pipelines/01_tasks.ipynb #df191445
 def replay_journal(
     journal: Path,  # the journal of a session
 ) -> "ReplayReport":  # what the comparison found
@@ -389,8 +402,8 @@ def record_live(
 ) -> "tuple[Result, RunRecord]":  # the result and the completed run
     "Run a paper session and keep it as a run."
     settings = settings or load_settings()
-    twin = _twin(config, settings)
-    return _record("live", config, lambda run: _session(config, twin, run.journal, settings, progress), settings, tearsheet)
+    twin, whole = _twin(config, settings)
+    return _record("live", config, lambda run: _session(config, twin, whole, run.journal, settings, progress), settings, tearsheet)
 
 
 def replay_run(

@@ -392,7 +392,9 @@ def test_the_curve_is_the_book_at_every_bar_to_the_last_bit(raw: list, rows: int
     """Equity, cash and positions rebuilt from the ledger are the very numbers that the book shows while it runs."""
     ts = np.arange(1, rows + 1, dtype=np.int64) * 2
     mark = np.random.default_rng(seed).uniform(0.01, 1e4, (rows, len(SYMBOLS)))
-    book = book_of()
+    rate = {"USD": 1.0, "EUR": 1.1}
+    size = {s: MULTIPLIER[s] * 1.1 for s in SYMBOLS}  # no power of two: products must be taken in one order everywhere
+    book = Book([replace(i, multiplier=size[i.symbol]) for i in INSTRUMENTS], cash=CASH, fx={"EUR": rate["EUR"]})
     wanted: list[float] = []
     cash: list[float] = []
     held: list[list[float]] = []
@@ -407,13 +409,13 @@ def test_the_curve_is_the_book_at_every_bar_to_the_last_bit(raw: list, rows: int
             else:
                 book.apply_action(CorporateAction(when, symbol, kind, rest[0]))
         wanted.append(equity(book, dict(zip(SYMBOLS, mark[row].tolist(), strict=True))))
-        cash.append(0.0 + book.cash["USD"] * 1.0 + book.cash["EUR"] * FX["EUR"])
+        cash.append(0.0 + book.cash["USD"] * 1.0 + book.cash["EUR"] * rate["EUR"])
         held.append([book.holdings[s].quantity for s in SYMBOLS])
     curve = account_curve(book, ts, SYMBOLS, mark)
     assert curve.equity.tolist() == wanted
     assert curve.cash.tolist() == cash
     assert curve.quantity.tolist() == held
-    rates = np.array([MULTIPLIER[s] * FX.get(CURRENCY[s], 1.0) for s in SYMBOLS])
+    rates = np.array([size[s] * rate[CURRENCY[s]] for s in SYMBOLS])
     assert np.allclose(curve.value, np.array(held) * mark * rates, rtol=1e-12)
 
 

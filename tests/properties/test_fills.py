@@ -542,17 +542,44 @@ def test_an_order_of_the_start_is_older_than_the_bar_that_fills_it() -> None:
 def test_a_check_that_is_a_function_does_not_change_from_run_to_run() -> None:
     """The id of a result, and with it every order's name, is the same for the same inputs, functions among them."""
 
-    def check() -> Any:
+    def check(limit: float) -> Any:
         """Make a check anew, as a second run of a script does."""
 
         def small(order: Any, account: Any) -> str:
             """Refuse large orders."""
-            return "too large" if order.quantity > 6 else ""
+            return "too large" if order.quantity > limit else ""
 
         return small
 
-    ids = {Backtest(Opening(), panel(FLAT, FLAT, FLAT), limits=[check()]).result_id for _ in range(3)}
-    assert len(ids) == 1
+    ids = [Backtest(Opening(), panel(FLAT, FLAT, FLAT), limits=[check(limit)]).result_id for limit in (6.0, 6.0, 4.0)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_id_of_a_result_tells_inputs_apart() -> None:
+    """Money, costs, rules, bars, parameters and plain attributes of the strategy: each changes the id; nothing else does."""
+    bars = panel(FLAT, FLAT, FLAT, symbols=("AAA",))
+
+    def result_id(strategy: Any = None, panel_: Bars = bars, **options: Any) -> str:
+        """The id of one variation."""
+        return Backtest(strategy or Holder(1.0, 5.0), panel_, **options).result_id
+
+    variations = [
+        result_id(),
+        result_id(Holder(2.0, 5.0)),
+        result_id(Holder(1.0, 6.0)),
+        result_id(panel_=bars[:2]),
+        result_id(cash=5.0),
+        result_id(costs=Bps(1)),
+        result_id(costs=Bps(2)),
+        result_id(slippage=BpsSlippage(1)),
+        result_id(fill=BarFill(participation=0.1)),
+        result_id(fill=BarFill(through_ticks=0)),
+        result_id(instruments=[Instrument("AAA", lot_size=0.1)]),
+        result_id(seed=1),
+        result_id(events=split_frame("AAA", int(bars.ts[1]) + 60, "split", 2.0)),
+    ]
+    assert len(set(variations)) == len(variations)
+    assert result_id() == variations[0] and result_id(costs=Bps(1)) == variations[5]
 
 
 @pytest.mark.parametrize(
