@@ -9,7 +9,7 @@ __all__ = ['Symbols', 'Bound', 'Number', 'Positive', 'NotNegative', 'TradeConfig
            'run_live', 'replay_journal', 'record_live', 'replay_run', 'load_run', 'run_tearsheet', 'fetch_sample',
            'fetch_filesystem']
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #2f1a8713
+# %% ../../nbs/pipelines/01_tasks.ipynb #fa674b4b
 import json
 from collections.abc import Callable
 from datetime import date, datetime
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from ..config.settings import Settings, load_settings
-from ..core.errors import ConfigError, DataError, StorageError, unknown_name
+from ..config.settings import Settings, load_settings, parse_model
+from ..core.errors import ConfigError, DataError, QtnbError, StorageError, unknown_name
 from ..enums import Interval
 from .runs import RunRecord, find_run, finish_run, list_runs, new_run
 from ..utils.files import ensure_folder
@@ -27,6 +27,8 @@ from ..utils.logging import scrub
 from ..utils.time import parse_bound
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from qtnb.backtest.engine import Backtest
     from qtnb.core.bars import Bars
     from qtnb.evaluation.results import Result
@@ -271,7 +273,7 @@ def run_backtest(
     strategy = build_strategy(config)
     return _engine(config, strategy, load_bars(config, settings=settings), settings).run(progress=progress)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #d700fc30
+# %% ../../nbs/pipelines/01_tasks.ipynb #fff2a1d0
 def store_result(
     run: RunRecord,  # the run that made it
     result: "Result",  # what came out
@@ -308,6 +310,32 @@ def summary_rows(
     return rows + [[METRICS[n][0], format_value(result.metrics[n], METRICS[n][1])] for n in names if n in result.metrics]
 
 
+def _prices(run: RunRecord, settings: Settings, most: int = 6) -> "pd.DataFrame | None":
+    "Closes of what a run traded, shape (T, N), for the charts of a report; None when there are many symbols or the data has changed since."
+    from warnings import catch_warnings, simplefilter
+
+    import pandas as pd
+
+    try:
+        with catch_warnings():
+            simplefilter("ignore")  # the remarks were shown when the run was made
+            kind = LiveConfig if run.job == "live" else BacktestConfig
+            config = parse_model(kind, run.manifest["parameters"], kind="parameter")
+            bars = load_bars(config, settings=settings)[: getattr(config, "max_bars", None)]
+    except QtnbError:
+        return None
+    same = bars.fingerprint() == run.manifest.get("data_fingerprint")
+    return pd.DataFrame(bars.close, index=bars.index, columns=list(bars.symbols)) if same and len(bars.symbols) <= most else None
+
+
+def _render(run: RunRecord, result: "Result", path: Path, title: str, settings: Settings) -> Path:
+    "Write the report of a run that is as `run` says."
+    from dataclasses import replace
+
+    shown = replace(result, manifest=result.manifest | {"status": run.status})
+    return Path(shown.tearsheet(path, title=title or None, prices=_prices(run, settings)))
+
+# %% ../../nbs/pipelines/01_tasks.ipynb #a8f3a853
 def _record(job: str, config: BaseModel, work: Callable[[RunRecord], "Result"], settings: Settings, tearsheet: bool) -> "tuple[Result, RunRecord]":
     "Do some work inside a run and close it, whatever happens."
     run = new_run(job, config.model_dump(mode="json"), settings=settings)
@@ -315,7 +343,7 @@ def _record(job: str, config: BaseModel, work: Callable[[RunRecord], "Result"], 
         result = work(run)
         run = store_result(run, result)
         if tearsheet:
-            read_result(run).tearsheet(run.tearsheet, title=getattr(config, "title", "") or None)
+            _render(RunRecord(run.folder, run.manifest | {"status": "completed"}), read_result(run), run.tearsheet, getattr(config, "title", ""), settings)
         return result, finish_run(run, "completed", summary=dict(summary_rows(result)))
     except BaseException as error:  # also an interrupt: the manifest must not go on saying "running"
         try:
@@ -337,7 +365,7 @@ def record_backtest(
     test = _engine(config, build_strategy(config), load_bars(config, settings=settings), settings)
     return _record("backtest", config, lambda run: test.run(progress=progress), settings, tearsheet)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #5076f6d1
+# %% ../../nbs/pipelines/01_tasks.ipynb #e4793304
 def _twin(config: LiveConfig, settings: Settings) -> "tuple[Backtest, int]":
     "The back-test over the same bars, which lends the session its assumptions and names of orders; and how many bars there would have been."
     bars = load_bars(config, settings=settings)
@@ -382,7 +410,7 @@ def run_live(
     settings = settings or load_settings()
     return _session(config, *_twin(config, settings), journal, settings, progress)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #df191445
+# %% ../../nbs/pipelines/01_tasks.ipynb #1cd6e2af
 def replay_journal(
     journal: Path,  # the journal of a session
 ) -> "ReplayReport":  # what the comparison found
@@ -418,7 +446,7 @@ def replay_run(
         raise DataError(f"run {run.run_id!r} has no journal (job {run.job!r}); only live sessions have one; name one from `qt runs list --job live`.")
     return run, replay_journal(run.journal)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #480783f5
+# %% ../../nbs/pipelines/01_tasks.ipynb #b7f1d30a
 def load_run(
     config: TearsheetConfig,  # the request
     *,
@@ -446,10 +474,9 @@ def run_tearsheet(
     "Write the report of a run."
     settings = settings or load_settings()
     run, result = load_run(config, settings=settings)
-    title = config.title or run.manifest.get("parameters", {}).get("title") or None
-    return Path(result.tearsheet(path or run.tearsheet, title=title))
+    return _render(run, result, path or run.tearsheet, config.title or run.manifest["parameters"].get("title", ""), settings)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #1aa751b4
+# %% ../../nbs/pipelines/01_tasks.ipynb #7f7ffea9
 def _lake(settings: Settings) -> Any:
     "The workspace's own store, ready to be written."
     from qtnb.data.storage.base import STORES

@@ -64,7 +64,7 @@ def run_twins(make: Callable[[], Any], bars: Bars, *, every: int = 64, **assumpt
                 venue=PaperVenue(test.instruments, interval=bars.interval, **money, **models),
                 book=Book(test.instruments, fx=test.fx, **money),
                 journal=journal,
-                run_id=test.result_id,
+                run_id=tested.manifest["result_id"],
                 seed=test.seed,
                 checks=test.limits,
                 options=SessionOptions(commit_every=every),

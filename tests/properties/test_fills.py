@@ -672,11 +672,12 @@ def test_a_split_changes_the_orders_that_work() -> None:
 
         def on_order(self, ctx: Any, state: Any) -> None:
             """Remember the terms."""
-            told.append((state.status, state.quantity, state.order.limit_price))
+            told.append((state.status, state.quantity, state.order.limit_price, ctx.equity, ctx.price("AAA")))
 
     bars = panel(FLAT, FLAT, (50.0,) * 4, (50.0, 61.0, 50.0, 60.0), symbols=("AAA",))
     result = Backtest(Listener(10.0, 120.0), bars, events=split_frame("AAA", int(bars.ts[1]) + 60, "split", 2.0)).run()
-    assert told[-1] == (OrderStatus.ACCEPTED, 10.0, 60.0)
+    assert told[-1] == (OrderStatus.ACCEPTED, 10.0, 60.0, 1_000_000.0, 50.0)  # equity does not jump between the split and the next close
+    assert result.equity.tolist() == [1_000_000.0, 1_000_000.0, 1_000_000.0, 1_000_200.0]
     assert [(f.quantity, f.price) for f in result.fills.itertuples()] == [(10.0, 100.0), (10.0, 60.0)]
 
 
