@@ -55,6 +55,8 @@ class Sources:
             text = path.read_text(encoding="utf-8")
             self.files[module] = hashlib.sha256(text.encode()).hexdigest()
             self.needs[module] = imported(ast.parse(text), inside)
+        data = sorted(p for p in (NBS / "sample").glob("*") if p.suffix in (".parquet", ".csv"))
+        self.sample = hashlib.sha256(b"".join(p.read_bytes() for p in data)).hexdigest()
 
     def closure(self, names: set[str]) -> set[str]:
         "Every module that `names` reach."
@@ -83,7 +85,7 @@ def key(notebook: Notebook, sources: Sources) -> str:
         reached = set(sources.files)  # a job runs other notebooks: anything may matter
         code += [p.read_text(encoding="utf-8") for p in sorted((NBS / "jobs").glob("*.ipynb"))]
     versions = [sys.version.split()[0]] + [importlib.metadata.version(name) for name in LIBRARIES]
-    parts = [code, sorted((m, sources.files[m]) for m in reached), versions, Path(__file__).read_text(encoding="utf-8")]
+    parts = [code, sorted((m, sources.files[m]) for m in reached), sources.sample, versions, Path(__file__).read_text(encoding="utf-8")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -94,6 +96,8 @@ class CellFailed(Exception):
 def run(notebook: Notebook) -> dict[str, list]:
     "Execute one notebook in its own kernel and folder; the outputs by cell id."
     import nbformat
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -103,12 +107,13 @@ def run(notebook: Notebook) -> dict[str, list]:
     workspace = Path(tempfile.mkdtemp(prefix="qtnb-docs-"))
     for name in ("settings.ini", "pyproject.toml"):
         shutil.copy(ROOT / name, workspace / name)
-    env = {**os.environ, "QTNB_DOCS": "1", "QTNB_WORKSPACE": str(workspace), "IPYTHONDIR": str(workspace / ".ipython"),
-           "PYDEVD_DISABLE_FILE_VALIDATION": "1", "COLUMNS": "100", "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "default",
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("QTNB_") and k != "IN_TEST"}
+    env = {**inherited, "QTNB_DOCS": "1", "QTNB_WORKSPACE": str(workspace), "IPYTHONDIR": str(workspace / ".ipython"),
+           "PYDEVD_DISABLE_FILE_VALIDATION": "1", "COLUMNS": "100", "PYTHONHASHSEED": "0",
            "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")}
-    env.pop("IN_TEST", None)
-    client = NotebookClient(nb, timeout=LIMIT, kernel_name="python3", resources={"metadata": {"path": str(notebook.path.parent)}}, record_timing=False,
-                            extra_arguments=["--log-level=40"])
+    this_python = KernelSpecManager(kernel_dirs=[])  # whatever other kernels are installed under the same name
+    client = NotebookClient(nb, km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=this_python), timeout=LIMIT, kernel_name="python3",
+                            resources={"metadata": {"path": str(notebook.path.parent)}}, record_timing=False, extra_arguments=["--log-level=40"])
     where = os.path.relpath(notebook.path, ROOT)
     try:
         with client.setup_kernel(env=env, cwd=str(notebook.path.parent)):

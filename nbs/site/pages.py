@@ -5,7 +5,9 @@ too. An exported cell becomes a reference entry (`api.py`), a Mermaid block beco
 between pages.
 """
 import json
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import api
@@ -81,21 +83,31 @@ def code_cell(cell: dict, outputs: list, count: int) -> dict:
             "outputs": [o for o in shown if o]}
 
 
+_FOREIGN_WARNING = re.compile(r"^\S*site-packages\S*:\d+: \w*Warning: [^\n]*\n(?:[^\n ][^\n]*\n)*(?: +[^\n]*\n?)?", re.M)
+_CELL_FILE = re.compile(r"^\S*ipykernel_\d+[\\/]\d+\.py:\d+: ", re.M)
+_TEMPORARY = re.compile(re.escape(tempfile.gettempdir()) + r"[\\/](?:qtnb-docs-\w+[\\/]|tmp\w{8}(?=[\\/'\"\s]))")
+
+
+def anywhere(text: str) -> str:
+    "Text of an output without the folders of the machine that built the site."
+    return _TEMPORARY.sub(lambda m: "" if "qtnb-docs-" in m.group(0) else "...", text).replace(str(ROOT) + os.sep, "")
+
+
 def clean_output(output: dict, words: list[str]) -> dict | None:
     "An output without progress bars, widget state and lines to be filtered."
     output = {**output}
     if output["output_type"] == "stream":
-        text = re.sub(r"^\S*ipykernel_\d+[\\/]\d+\.py:\d+: ", "", "".join(output["text"]), flags=re.M)
+        text = _CELL_FILE.sub("", _FOREIGN_WARNING.sub("", "".join(output["text"])))
         text = re.sub(r"[^\n]*\r(?!\n)", "", text) if output["name"] == "stdout" else re.sub(r"\r[^\n]*", "", text)
         lines = [line for line in text.splitlines(True) if not (words and re.search("|".join(words), line)) and "it/s]" not in line]
-        output["text"] = "".join(lines).replace(str(ROOT) + "/", "")
+        output["text"] = anywhere("".join(lines))
         return output if output["text"].strip() else None
     if "data" in output:
         output["data"] = {k: v for k, v in output["data"].items() if "widget" not in k}
         output["metadata"] = {}
         for kind in ("text/html", "text/plain", "text/markdown"):
             if kind in output["data"]:
-                output["data"][kind] = "".join(output["data"][kind]).replace(str(ROOT) + "/", "")
+                output["data"][kind] = anywhere("".join(output["data"][kind]))
         return output if output["data"] else None
     return output
 

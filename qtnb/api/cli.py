@@ -9,7 +9,7 @@ __all__ = ['app', 'job_app', 'runs_app', 'config_app', 'fetch_app', 'Strategy', 
            'job_show', 'runs_list', 'runs_show', 'fetch_sample', 'fetch_filesystem', 'config_show', 'init', 'version',
            'main']
 
-# %% ../../nbs/api/00_cli.ipynb #b1a18d07
+# %% ../../nbs/api/00_cli.ipynb #fc846475
 import os
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qtnb.evaluation.results import Result
     from qtnb.pipelines.runs import RunRecord
 
-# %% ../../nbs/api/00_cli.ipynb #d289f70f
+# %% ../../nbs/api/00_cli.ipynb #216093d9
 app = typer.Typer(name="qt", help="Systematic trading, written as notebooks.", no_args_is_help=True, add_completion=False,
                   pretty_exceptions_enable=False, rich_markup_mode=None)
 job_app = typer.Typer(help="Execute job notebooks.", no_args_is_help=True, rich_markup_mode=None)
@@ -32,7 +32,7 @@ fetch_app = typer.Typer(help="Load bars into the lake.", no_args_is_help=True, r
 for _name, _group in {"job": job_app, "runs": runs_app, "config": config_app, "fetch": fetch_app}.items():
     app.add_typer(_group, name=_name)
 
-# %% ../../nbs/api/00_cli.ipynb #794cd392
+# %% ../../nbs/api/00_cli.ipynb #76ad5616
 def _print_version(wanted: bool) -> None:
     "Print the version and stop."
     if wanted:
@@ -51,7 +51,7 @@ def _root(
     if debug:
         os.environ["QTNB_DEBUG"] = "1"
 
-# %% ../../nbs/api/00_cli.ipynb #18ce222a
+# %% ../../nbs/api/00_cli.ipynb #4edd3594
 def _is_number(text: str) -> bool:
     "Whether a cell reads as a figure."
     return bool(text) and text.replace(",", "").replace("%", "").replace("_", "").lstrip("+-").replace(".", "", 1).replace("e-", "").isdigit()
@@ -81,7 +81,7 @@ def show_table(
     for line in [columns, *rows]:
         typer.echo("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip())
 
-# %% ../../nbs/api/00_cli.ipynb #13b8722e
+# %% ../../nbs/api/00_cli.ipynb #519fd137
 Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="Registered name of the strategy, such as sma_cross.")]
 Symbols = Annotated[str | None, typer.Option(metavar="LIST", help="What to trade, separated by commas: IBM,BAC; * for everything.")]
 Start = Annotated[str | None, typer.Option(metavar="DAY", help="First day, inside: 2000-01-03.")]
@@ -102,7 +102,7 @@ Source = Annotated[str | None, typer.Option(metavar="NAME", help="lake, sample, 
 Title = Annotated[str | None, typer.Option(metavar="TEXT", help="Title of the report.")]
 Tearsheet = Annotated[bool, typer.Option("--tearsheet", help="Write the HTML report too.")]
 
-# %% ../../nbs/api/00_cli.ipynb #f65ebaf1
+# %% ../../nbs/api/00_cli.ipynb #9d4e7f86
 def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
     "Split name=value texts."
     from qtnb.core.errors import ParameterError
@@ -134,7 +134,7 @@ def _request(config: Path | None, params: list[str] | None, options: dict[str, A
         values["parameters"] = {**base, **given}
     return values
 
-# %% ../../nbs/api/00_cli.ipynb #798294f5
+# %% ../../nbs/api/00_cli.ipynb #7c2ee0dd
 def _show_result(result: "Result", run: "RunRecord") -> None:
     "Print the small table of a result and where its run lies."
     from qtnb.pipelines.tasks import summary_rows
@@ -162,7 +162,7 @@ def _settings() -> "Settings":
     configure_logging("DEBUG" if os.environ.get("QTNB_DEBUG") else "WARNING", secrets=settings.secrets().values())
     return settings
 
-# %% ../../nbs/api/00_cli.ipynb #2cd69e28
+# %% ../../nbs/api/00_cli.ipynb #e1ce8b36
 @app.command(epilog="What is left out keeps its default: qt job show backtest.")
 def backtest(
     strategy: Strategy = None,
@@ -195,7 +195,7 @@ def backtest(
         result, run = record_backtest(request, settings=settings, tearsheet=tearsheet, progress=sys.stderr.isatty())
     _show_result(result, run)
 
-# %% ../../nbs/api/00_cli.ipynb #6dae1db2
+# %% ../../nbs/api/00_cli.ipynb #94184941
 class _remarks:
     "Print warnings as remarks on standard error."
 
@@ -213,7 +213,7 @@ class _remarks:
         "Give it back."
         self._catcher.__exit__(*exception)
 
-# %% ../../nbs/api/00_cli.ipynb #006a4589
+# %% ../../nbs/api/00_cli.ipynb #8f2c897f
 @app.command(epilog="What is left out keeps its default: qt job show live.")
 def live(
     strategy: Strategy = None,
@@ -272,7 +272,7 @@ def replay(
     if not report.identical or parts:
         raise typer.Exit(1)
 
-# %% ../../nbs/api/00_cli.ipynb #894e6e64
+# %% ../../nbs/api/00_cli.ipynb #33016b12
 @job_app.command("run")
 def job_run(
     name: Annotated[str, typer.Argument(help="Name of the job; `qt job list` shows them.")],
@@ -313,7 +313,7 @@ def job_show(
     show_table(["parameter", "default", "meaning"], describe_parameters(job), title=job.title)
     typer.echo(f"notebook  {_short(job.path)}")
 
-# %% ../../nbs/api/00_cli.ipynb #4fcb256f
+# %% ../../nbs/api/00_cli.ipynb #fb2f8a8e
 @runs_app.command("list")
 def runs_list(
     job: Annotated[str | None, typer.Option(help="Only runs of this job.")] = None,
@@ -342,7 +342,7 @@ def runs_show(
     for path in sorted(p for p in record.folder.rglob("*") if p.is_file()):
         typer.echo(f"file  {_short(path)}")
 
-# %% ../../nbs/api/00_cli.ipynb #d557e6ec
+# %% ../../nbs/api/00_cli.ipynb #ffb1a5f9
 @fetch_app.command("sample")
 def fetch_sample() -> None:
     "Load the bundled real bars, splits and dividends into the lake."
@@ -368,7 +368,7 @@ def fetch_filesystem(
     with _remarks():
         typer.echo(fetch(path, mapping=mapping, symbols=wanted, start=start, end=end, dry_run=dry_run, settings=settings))
 
-# %% ../../nbs/api/00_cli.ipynb #b3a4acbb
+# %% ../../nbs/api/00_cli.ipynb #18acf386
 @config_app.command("show")
 def config_show() -> None:
     "Print each setting in force, with where it came from; secrets are masked."
@@ -394,7 +394,7 @@ def version() -> None:
 
     show_table(["package", "version"], [[name, number] for name, number in versions().items()])
 
-# %% ../../nbs/api/00_cli.ipynb #2bcca390
+# %% ../../nbs/api/00_cli.ipynb #15b3fb36
 def _report(error: Exception) -> int:
     "Print one clear message for an error and choose the exit code."
     import traceback

@@ -91,8 +91,8 @@ def identify(
     })
 
 # %% ../../nbs/backtest/05_engine.ipynb #00173066
-class Simulation:
-    "One pass of a strategy over a panel."
+class _Carrier:
+    "What carries events to the core and commands to the venue."
 
     def __init__(self, engine: TradingEngine, venue: SimulatedVenue, bars: Bars):
         "A simulation that has not begun."
@@ -139,6 +139,10 @@ class Simulation:
         if action.kind == "split":
             for event in self.venue.split(action.symbol, action.value, action.ts):
                 self._obey(self._handle(event))
+
+# %% ../../nbs/backtest/05_engine.ipynb #d7e55444
+class Simulation(_Carrier):
+    "One pass of a strategy over a panel."
 
     def run(self, *, progress: bool = False) -> None:
         "Play every row."

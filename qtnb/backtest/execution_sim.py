@@ -220,8 +220,26 @@ def _replace_problem(resting: Resting, change: Replace) -> str:
         return f"{filled!r} have filled already; the new quantity must be larger"
     return ""
 
+# %% ../../nbs/backtest/02_execution_sim.ipynb #9ceb4262
+class _SplitQueue(_Queue):
+    "A queue that follows a split."
+
+    def split(self, symbol: str, ratio: float, ts: int) -> Iterator[Event]:
+        "Adjust the working orders of a symbol to a split, and the position that decides ties."
+        self.position[symbol] *= ratio
+        for name, resting in list(self.working.items()):
+            if resting.order.symbol != symbol:
+                continue
+            filled, order = resting.order.quantity - resting.leaves, _after_split(resting, ratio, self.instruments[symbol].lot_size)
+            if order.quantity <= filled:
+                del self.working[name]
+                yield OrderUpdate(ts, name, OrderEventKind.CANCEL, f"a split by {ratio:g} left less than a lot of it")
+                continue
+            resting.order, resting.leaves = order, order.quantity - filled
+            yield OrderUpdate(ts, name, OrderEventKind.REPLACE, f"a split by {ratio:g}", order.quantity, order.limit_price, order.stop_price)
+
 # %% ../../nbs/backtest/02_execution_sim.ipynb #c5f18136
-class _Executions(_Queue):
+class _Executions(_SplitQueue):
     "The part of a venue that makes fills and ends orders."
 
     rules: BarFill
@@ -254,20 +272,6 @@ class _Executions(_Queue):
         name = f"{order.client_order_id}-{resting.fills}"
         yield Fill(ts, name, order.client_order_id, order.symbol, order.side, quantity, price, fee, instrument.currency, rule)
 
-    def split(self, symbol: str, ratio: float, ts: int) -> Iterator[Event]:
-        "Adjust the working orders of a symbol to a split, and the position that decides ties."
-        self.position[symbol] *= ratio
-        for name, resting in list(self.working.items()):
-            if resting.order.symbol != symbol:
-                continue
-            filled, order = resting.order.quantity - resting.leaves, _after_split(resting, ratio, self.instruments[symbol].lot_size)
-            if order.quantity <= filled:
-                del self.working[name]
-                yield OrderUpdate(ts, name, OrderEventKind.CANCEL, f"a split by {ratio:g} left less than a lot of it")
-                continue
-            resting.order, resting.leaves = order, order.quantity - filled
-            yield OrderUpdate(ts, name, OrderEventKind.REPLACE, f"a split by {ratio:g}", order.quantity, order.limit_price, order.stop_price)
-
     def _end(self, orders: list[Resting], ts: int) -> Iterator[Event]:
         "Cancel immediate orders that have had their chance."
         for resting in orders:
@@ -295,7 +299,7 @@ def _is_over(resting: Resting, day: int) -> bool:
 
 Found = tuple[int, float, int, int, Resting, float, str]  # leg, share, stop before limit, number, order, price, rule
 
-
+# %% ../../nbs/backtest/02_execution_sim.ipynb #3c1f1bbc
 class SimulatedVenue(_Executions):
     "A venue that fills orders from bars."
 

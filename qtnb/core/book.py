@@ -102,7 +102,7 @@ class _Account:
         for name, amount in [*self.cash.items(), *self.fx.items()]:
             if not math.isfinite(amount):
                 raise DataError(f"the amount or rate of {name!r} was {amount!r}; it must be a finite number.")
-        for currency in currencies:
+        for currency in sorted(currencies):
             self.cash.setdefault(currency, 0.0)
         self.initial_cash = dict(self.cash)
         self.ledger: list[LedgerRow] = []

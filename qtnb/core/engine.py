@@ -227,7 +227,7 @@ class TradingEngine(_OrderDesk):
         self.row = self._bars._row = row
         self.ts = self._times[row]
         if self.splits:
-            self.splits.clear()
+            self.splits = {s: ratio for s, ratio in self.splits.items() if s not in self._bars}
         try:
             self._on_data(self.context, self._bars)
         except Exception as error:

@@ -35,6 +35,7 @@ from qtnb.core.events import (
     Command,
     Control,
     ControlAction,
+    CorporateAction,
     Event,
     Halt,
     Replace,
@@ -45,7 +46,7 @@ from qtnb.core.events import (
 from ..core.protocols import Journal, OrderCheck, Venue
 from ..evaluation.recording import record
 from ..evaluation.results import Result
-from .data_streams import MarketStream
+from .data_streams import MarketEvent, MarketStream
 from .order_router import OrderRouter, Request, SimulatedMarket
 from ..types import Fill
 from ..utils.time import to_index
@@ -68,7 +69,7 @@ def session_header(
         "parameters": parameters.model_dump(mode="json") if parameters is not None else {},
         "symbols": list(stream.symbols), "interval": str(stream.interval), "adjust": stream.adjust,
         "instruments": [holding.instrument for holding in book.holdings.values()],
-        "cash": dict(book.initial_cash), "base_currency": book.base_currency, "fx": dict(book.fx),
+        "cash": [list(item) for item in book.initial_cash.items()], "base_currency": book.base_currency, "fx": dict(book.fx),
         "checks": [getattr(c, "__name__", type(c).__name__) for c in checks], "facts": dict(facts),
     }
 
@@ -190,6 +191,12 @@ class _Desk(_Scribe):
         if self.failure is None:
             await self.handle(bars)
 
+    async def action(self, action: CorporateAction) -> None:
+        "Let a split or a dividend take effect: first in the book, then on the orders that work."
+        await self.handle(action)
+        for event in self.router.market.on_action(action) if self.router.market else ():
+            await self.handle(event)
+
     async def reconcile(self) -> None:
         "Compare positions with the venue's word; a difference halts trading."
         theirs = (await self.router.venue.account()).positions
@@ -234,11 +241,11 @@ def _stop_on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[str], None
 async def until(
     stream: MarketStream,  # where events come from
     wish: asyncio.Event,  # set when somebody wants to stop
-) -> AsyncGenerator[BarsEvent, None]:  # events, until the stream ends or somebody wants to stop
+) -> AsyncGenerator[MarketEvent, None]:  # events, until the stream ends or somebody wants to stop
     "Yield the events of a stream until a wish comes true."
     source = aiter(stream)
 
-    async def following() -> BarsEvent | None:
+    async def following() -> MarketEvent | None:
         "The next event; None at the end."
         return await anext(source, None)
 
@@ -281,6 +288,9 @@ class _Runner(_Desk):
         with tqdm(total=total, desc="session", unit="bar", leave=False, file=sys.stderr, disable=not self.options.progress) as bar:
             async with aclosing(until(self.stream, self._wish)) as events:
                 while not self.stopped and self.failure is None and (event := await anext(events, None)) is not None:
+                    if isinstance(event, CorporateAction):
+                        await self.action(event)
+                        continue
                     await self.instant(event)
                     bar.update()
         await self.reconcile()
@@ -325,8 +335,8 @@ class _Reporter(_Runner):
     def result(self) -> Result:
         "What has happened so far, as a result."
         kind = "paper" if self.router.market else "live"
-        known = ("run_id", "strategy", "parameters", "symbols", "interval", "adjust", "cash", "base_currency")
-        manifest = {"kind": kind, **{name: self.header[name] for name in known}, **self.facts}
+        known = ("run_id", "strategy", "parameters", "symbols", "interval", "adjust", "base_currency")
+        manifest = {"kind": kind, **{name: self.header[name] for name in known}, "cash": dict(self.header["cash"]), **self.facts}
         journal = {"records": self.records, "commits": self.commits, "requests": self.router.sent}
         alerts = [f"{to_index([a.ts])[0].isoformat()} {a.level}: {a.message}" for a in self.alerts[:1000]]
         manifest |= {"stopped": self.stopped, "halts": list(self.halts), "alerts": alerts, "journal": journal}

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..core.clock import Clock
 from ..core.errors import StateMismatch
-from ..core.events import BarsEvent, Cancel, Event, OrderEventKind, OrderUpdate, Replace, Submit
+from ..core.events import BarsEvent, Cancel, CorporateAction, Event, OrderEventKind, OrderUpdate, Replace, Submit
 from ..core.protocols import Accepted, Capabilities, Outcome, Rejected, Unknown, Venue
 
 # %% ../../nbs/live/03_order_router.ipynb #19bcdb91
@@ -59,6 +59,13 @@ class SimulatedMarket(Protocol):
         "Let the working orders meet the bars."
         ...
 
+    def on_action(
+        self,
+        action: CorporateAction,  # a split or a dividend that takes effect now
+    ) -> Iterator[Event]:  # what it does to the working orders
+        "Let a corporate action take effect."
+        ...
+
 
 def simulated_market(
     venue: Any,  # a venue
@@ -67,7 +74,10 @@ def simulated_market(
     if not venue.capabilities().simulated:
         return None
     if not isinstance(venue, SimulatedMarket):
-        raise StateMismatch(f"venue {type(venue).__name__} says that it is simulated, but has no `symbols`, `interval` and `on_market(event)`; add them.")
+        raise StateMismatch(
+            f"venue {type(venue).__name__} says that it is simulated, but lacks `symbols`, `interval`, `on_market(event)` or `on_action(action)`; "
+            "add what is missing."
+        )
     return venue
 
 # %% ../../nbs/live/03_order_router.ipynb #61c2e3ba

@@ -43,7 +43,7 @@ def engine_of(
         except UnknownNameError as error:
             raise ConfigError(f"{error} Pass the strategy of the session as `strategy`.") from error
     getattr(strategy, "prepare", lambda bars: None)(None)
-    book = Book(header["instruments"], cash=header["cash"], base_currency=header["base_currency"], fx=header["fx"])
+    book = Book(header["instruments"], cash=dict(header["cash"]), base_currency=header["base_currency"], fx=header["fx"])
     window = BarsWindow(header["symbols"], interval=header["interval"], adjust=header["adjust"])
     return TradingEngine(strategy, window, book=book, run_id=header["run_id"], checks=checks, seed=header["seed"])
 

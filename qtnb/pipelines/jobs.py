@@ -6,7 +6,7 @@
 __all__ = ['CONFIGS', 'JobInfo', 'read_parameters', 'list_jobs', 'find_job', 'merge_texts', 'describe_parameters',
            'check_parameters', 'kernel_environment', 'run_job']
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #6a67527d
+# %% ../../nbs/pipelines/02_jobs.ipynb #2a8825b1
 import ast
 import json
 import logging
@@ -31,7 +31,7 @@ from .tasks import BacktestConfig, LiveConfig, TearsheetConfig, parse_value
 from ..utils.files import ensure_folder, safe_name, write_atomic
 from ..utils.logging import MASK, ScrubbingFormatter, scrub, secret_values, with_passwords
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #ef08707b
+# %% ../../nbs/pipelines/02_jobs.ipynb #25488224
 @dataclass(frozen=True)
 class JobInfo:
     "One job notebook."
@@ -71,7 +71,7 @@ def read_parameters(
                               "`name = literal`; move anything else to the next cell.") from None
     return found
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #c1324e15
+# %% ../../nbs/pipelines/02_jobs.ipynb #c5a22587
 def _paths(settings: Settings) -> dict[str, Path]:
     "Every job notebook by name, the workspace's own before the bundled ones."
     try:
@@ -90,7 +90,7 @@ def _job(name: str, path: Path) -> JobInfo:
     first = "".join(next((c["source"] for c in _cells(path) if c["cell_type"] == "markdown"), ""))
     return JobInfo(name, path, first.partition("\n")[0].lstrip("# "), read_parameters(path))
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #5fb3b3c0
+# %% ../../nbs/pipelines/02_jobs.ipynb #218db6c4
 def list_jobs(
     settings: Settings | None = None,  # the workspace; the nearest one when None
 ) -> list[JobInfo]:  # by name; a notebook that is no job shows its error as its title
@@ -114,7 +114,7 @@ def find_job(
         raise unknown_name("job", name, paths)
     return _job(name, paths[name])
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #12ac170a
+# %% ../../nbs/pipelines/02_jobs.ipynb #1f98c2e1
 def merge_texts(
     texts: Mapping[str, str],  # "fast" or "parameters.fast" -> text
     defaults: Mapping[str, Any],  # names and defaults of the job
@@ -129,7 +129,7 @@ def merge_texts(
             values[name] = parse_value(text, defaults.get(name))
     return values
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #38199d1e
+# %% ../../nbs/pipelines/02_jobs.ipynb #3ba2e865
 CONFIGS: dict[str, type[BaseModel]] = {"backtest": BacktestConfig, "live": LiveConfig, "tearsheet": TearsheetConfig}
 
 
@@ -140,7 +140,7 @@ def describe_parameters(
     fields = CONFIGS[job.name].model_fields if job.name in CONFIGS else {}
     return [[n, json.dumps(v), (fields[n].description or "") if n in fields else ""] for n, v in job.parameters.items()]
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #b471fdc5
+# %% ../../nbs/pipelines/02_jobs.ipynb #6e6316c6
 _SECRETIVE = re.compile(r"(^|_)(key|secret|token|password|passwd|credentials?|apikey)(_|$)", re.IGNORECASE)
 _TOKEN = re.compile(r"(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)[A-Za-z0-9+_]{32,}|-----BEGIN [A-Z ]+-----")
 
@@ -180,7 +180,7 @@ def check_parameters(
         raise ParameterError(f"parameters were not plain JSON values ({error}); pass numbers, text, lists and tables of them.") from None
     return {name: given[name] for name in job.parameters if name in given}
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #d6106eea
+# %% ../../nbs/pipelines/02_jobs.ipynb #3fb7ebad
 _PASSED = re.compile(r"(PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_.*|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|VIRTUAL_ENV|CONDA_PREFIX|PYTHON.*|LD_LIBRARY_PATH|"
                      r"DYLD_.*|SSL_CERT_.*|.*_NUM_THREADS|NUMBA_.*|CI|COVERAGE_.*|QTNB_.*)", re.IGNORECASE)
 
@@ -221,7 +221,7 @@ def _kernel_manager(environment: dict[str, str], private: str) -> type:
 
     return CurrentInterpreter
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #d26ff44a
+# %% ../../nbs/pipelines/02_jobs.ipynb #e5272623
 @contextmanager
 def _logged(settings: Settings, run: RunRecord) -> Iterator[Path]:
     "Send papermill's log of this run to a file below the logs folder."
@@ -253,7 +253,7 @@ def _mask_folder(folder: Path, secrets: list[str]) -> int:
             masked += 1
     return masked
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #de0044e1
+# %% ../../nbs/pipelines/02_jobs.ipynb #e59a0d88
 def _place(job: JobInfo, cell: Mapping[str, Any]) -> int | None:
     "Where a cell of the executed copy stands in the job notebook, from 1; None for one that papermill put in."
     ids = [c.get("id") for c in _cells(job.path)]
@@ -282,7 +282,7 @@ def _note_on_top(notebook: Path, failure: Mapping[str, Any]) -> None:
     content["cells"].insert(0, {"cell_type": "markdown", "id": "run-failed", "metadata": {"tags": ["failed"]}, "source": text})
     write_atomic(notebook, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #3e682bda
+# %% ../../nbs/pipelines/02_jobs.ipynb #d48780da
 def _job_error(job: JobInfo, failure: Mapping[str, Any], notebook: Path) -> JobError:
     "Build the error that names the cell; a user's mistake keeps its exit code."
     where = f"cell {failure['cell']} (id {failure['cell_id']})" if failure["cell"] else "its parameters" if failure["cell_id"] else "the kernel's start"
@@ -315,7 +315,7 @@ def _execute(job: JobInfo, run: RunRecord, parameters: Mapping[str, Any], settin
                 if said.is_file() and said.stat().st_size:
                     logging.getLogger("papermill").warning("the kernel's own words:\n%s", said.read_text(encoding="utf-8", errors="replace")[-20_000:])
 
-# %% ../../nbs/pipelines/02_jobs.ipynb #7980b1f9
+# %% ../../nbs/pipelines/02_jobs.ipynb #6f7b18a0
 def run_job(
     name: str,  # name of the job
     parameters: Mapping[str, Any] | None = None,  # parameters by name; the notebook's defaults for the rest

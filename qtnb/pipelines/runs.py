@@ -6,7 +6,7 @@
 __all__ = ['Status', 'RunRecord', 'versions', 'git_commit', 'new_run', 'finish_run', 'read_run', 'list_runs', 'find_run',
            'open_run', 'report_outcome', 'read_outcome']
 
-# %% ../../nbs/pipelines/00_runs.ipynb #abd855aa
+# %% ../../nbs/pipelines/00_runs.ipynb #59bb31f4
 import json
 import math
 import os
@@ -26,7 +26,7 @@ from ..utils.files import ensure_folder, safe_name, write_atomic
 from ..utils.serialization import sha256_of
 from ..utils.time import format_ns
 
-# %% ../../nbs/pipelines/00_runs.ipynb #e114421c
+# %% ../../nbs/pipelines/00_runs.ipynb #28c31849
 Status = Literal["running", "completed", "failed"]
 
 
@@ -80,7 +80,7 @@ def _is_alive(pid: object) -> bool:
         return True
     return True
 
-# %% ../../nbs/pipelines/00_runs.ipynb #fa760037
+# %% ../../nbs/pipelines/00_runs.ipynb #cb3f7fbd
 def _jsonable(value: object) -> object:
     "Reduce a value to what plain JSON holds."
     if isinstance(value, Mapping):
@@ -108,7 +108,7 @@ def versions() -> dict[str, str]:
             found[package] = ""
     return found
 
-# %% ../../nbs/pipelines/00_runs.ipynb #478a4b51
+# %% ../../nbs/pipelines/00_runs.ipynb #2d2be9ca
 def git_commit(
     folder: Path,  # a folder of the checkout, or any other
 ) -> str:  # 40 hex digits, or "" outside a checkout
@@ -126,7 +126,7 @@ def git_commit(
     except (OSError, StopIteration):
         return ""
 
-# %% ../../nbs/pipelines/00_runs.ipynb #b86ae17a
+# %% ../../nbs/pipelines/00_runs.ipynb #d84952f7
 def new_run(
     job: str,  # name of the job
     parameters: Mapping[str, Any],  # what was asked for, JSON-able, without secrets
@@ -168,7 +168,7 @@ def finish_run(
     finished = format_ns((clock or SystemClock()).now() // 1_000_000 * 1_000_000)
     return _save(RunRecord(run.folder, run.manifest | {"status": status, "finished": finished, "error": error} | facts))
 
-# %% ../../nbs/pipelines/00_runs.ipynb #eac800d6
+# %% ../../nbs/pipelines/00_runs.ipynb #6579398c
 def read_run(
     folder: Path,  # a run's folder
 ) -> RunRecord:  # the run as its manifest now says
@@ -220,7 +220,7 @@ def find_run(
         raise ConfigError(f"run was {which!r}, which begins {len(close)} run ids; give more of it: {', '.join(r.run_id for r in close[:5])}.")
     return close[0]
 
-# %% ../../nbs/pipelines/00_runs.ipynb #4380feba
+# %% ../../nbs/pipelines/00_runs.ipynb #18a1f66c
 def open_run(
     job: str,  # name of the job
     parameters: Mapping[str, Any],  # what was asked for

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['Symbols', 'Bound', 'Number', 'Positive', 'NotNegative', 'TradeConfig', 'BacktestConfig', 'LiveConfig',
            'TearsheetConfig', 'parse_value', 'known_strategies', 'build_strategy', 'resolve_source', 'load_bars',
-           'periods_per_year', 'run_backtest', 'store_result', 'read_result', 'summary_rows', 'record_backtest',
-           'run_live', 'replay_journal', 'record_live', 'replay_run', 'load_run', 'run_tearsheet', 'fetch_sample',
-           'fetch_filesystem']
+           'load_events', 'periods_per_year', 'run_backtest', 'store_result', 'read_result', 'summary_rows',
+           'record_backtest', 'run_live', 'replay_journal', 'record_live', 'replay_run', 'load_run', 'run_tearsheet',
+           'fetch_sample', 'fetch_filesystem']
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #fa674b4b
+# %% ../../nbs/pipelines/01_tasks.ipynb #f718a40f
 import json
 from collections.abc import Callable
 from datetime import date, datetime
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from qtnb.evaluation.results import Result
     from qtnb.live.replay import ReplayReport
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #5779712c
+# %% ../../nbs/pipelines/01_tasks.ipynb #e1a56149
 def _text_symbols(value: object) -> object:
     "Split `IBM,BAC`, take `*` for everything, and refuse what YAML made of an unquoted ticker."
     if value == "*":
@@ -77,7 +77,7 @@ Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=Fals
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #959ff309
+# %% ../../nbs/pipelines/01_tasks.ipynb #630610ab
 class TradeConfig(BaseModel):
     "What a back-test and a paper session have in common."
 
@@ -116,7 +116,7 @@ class TradeConfig(BaseModel):
             raise ValueError(f"`start` was {self.start!r} and `end` was {self.end!r}; a range must run forward in time; exchange them")
         return self
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #5b8fd1b0
+# %% ../../nbs/pipelines/01_tasks.ipynb #df94c658
 class BacktestConfig(TradeConfig):
     "A back-test: the whole range at once, in simulation."
 
@@ -162,7 +162,7 @@ class TearsheetConfig(BaseModel):
     def check(self) -> None:
         "A run is looked up when the report is made."
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #7e424b3c
+# %% ../../nbs/pipelines/01_tasks.ipynb #e9c06809
 def parse_value(
     text: str,  # what stood after the equals sign
     default: Any = None,  # the parameter's default; its type decides
@@ -177,7 +177,7 @@ def parse_value(
     except ValueError:
         return text
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #2681f429
+# %% ../../nbs/pipelines/01_tasks.ipynb #7145c51f
 def known_strategies() -> list[str]:
     "Names of all strategies: the bundled ones and those of installed packages (entry points `qtnb.strategies`)."
     from importlib.metadata import entry_points
@@ -219,23 +219,31 @@ def load_bars(
 ) -> "Bars":  # the panel that is traded
     "Load the bars of a request."
     from qtnb.core.bars import Bars
-    from qtnb.data.loader import get_bars, get_coverage, get_events
+    from qtnb.data.loader import get_bars, get_coverage
 
     settings = settings or load_settings()
     source = "sample" if resolve_source(config, settings) == "sample" else settings.lake
     symbols = list(get_coverage(source, interval=config.interval).index) if config.symbols is None else list(config.symbols)
     frame = get_bars(symbols, config.start, config.end, interval=config.interval, adjust=config.adjust, source=source)
-    bars = Bars.from_frame(frame)
-    if config.adjust == "none":
-        events = get_events(symbols, bars.index[0], bars.index[-1], source=source)
-        splits = events[events["kind"] == "split"]
-        if len(splits):
-            first = f"{splits['symbol'].iloc[0]} on {splits['ts'].iloc[0]:%Y-%m-%d}"
-            raise DataError(f"`adjust` was 'none' and {len(splits)} splits lie in the range (the first: {first}); a position is not split, so each "
-                            "would count as a loss; take adjust='splits' or 'all', or a range without them.")
-    return bars
+    return Bars.from_frame(frame)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #71db9fd3
+
+def load_events(
+    config: TradeConfig,  # the request
+    bars: "Bars",  # its panel
+    *,
+    settings: Settings | None = None,  # the workspace; the nearest one when None
+) -> "pd.DataFrame | None":  # splits and dividends over raw prices; None when they are in the prices already
+    "Load the events that a run over raw prices has to book."
+    if config.adjust != "none":
+        return None
+    from qtnb.data.loader import get_events
+
+    settings = settings or load_settings()
+    source = "sample" if resolve_source(config, settings) == "sample" else settings.lake
+    return get_events(list(bars.symbols), bars.index[0], bars.index[-1], source=source)
+
+# %% ../../nbs/pipelines/01_tasks.ipynb #0db5706f
 def periods_per_year(
     config: TradeConfig,  # the request
     bars: "Bars",  # the panel that is traded
@@ -249,7 +257,7 @@ def periods_per_year(
     years = (last - first).total_seconds() / (365.25 * 86_400)
     return (len(sessions(config.calendar, first, last)) - 1) / years
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #318ac2f2
+# %% ../../nbs/pipelines/01_tasks.ipynb #3d64369e
 def _engine(config: TradeConfig, strategy: Any, bars: "Bars", settings: Settings) -> "Backtest":
     "Put the pieces together."
     from qtnb.backtest.costs import simple_costs
@@ -259,7 +267,7 @@ def _engine(config: TradeConfig, strategy: Any, bars: "Bars", settings: Settings
     costs = simple_costs(fee_bps=config.fee_bps, fee_per_share=config.fee_per_share, fee_minimum=config.fee_minimum)
     slippage = BpsSlippage(config.slippage_bps) if config.slippage_bps else NoSlippage()
     return Backtest(strategy, bars, cash=config.cash, costs=costs, slippage=slippage, base_currency=settings.base_currency, seed=config.seed,
-                    periods_per_year=periods_per_year(config, bars))
+                    events=load_events(config, bars, settings=settings), periods_per_year=periods_per_year(config, bars))
 
 
 def run_backtest(
@@ -273,7 +281,7 @@ def run_backtest(
     strategy = build_strategy(config)
     return _engine(config, strategy, load_bars(config, settings=settings), settings).run(progress=progress)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #fff2a1d0
+# %% ../../nbs/pipelines/01_tasks.ipynb #446f0bfd
 def store_result(
     run: RunRecord,  # the run that made it
     result: "Result",  # what came out
@@ -335,7 +343,7 @@ def _render(run: RunRecord, result: "Result", path: Path, title: str, settings: 
     shown = replace(result, manifest=result.manifest | {"status": run.status})
     return Path(shown.tearsheet(path, title=title or None, prices=_prices(run, settings)))
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #a8f3a853
+# %% ../../nbs/pipelines/01_tasks.ipynb #6e1233c3
 def _record(job: str, config: BaseModel, work: Callable[[RunRecord], "Result"], settings: Settings, tearsheet: bool) -> "tuple[Result, RunRecord]":
     "Do some work inside a run and close it, whatever happens."
     run = new_run(job, config.model_dump(mode="json"), settings=settings)
@@ -365,7 +373,7 @@ def record_backtest(
     test = _engine(config, build_strategy(config), load_bars(config, settings=settings), settings)
     return _record("backtest", config, lambda run: test.run(progress=progress), settings, tearsheet)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #e4793304
+# %% ../../nbs/pipelines/01_tasks.ipynb #b6bfeaad
 def _twin(config: LiveConfig, settings: Settings) -> "tuple[Backtest, int]":
     "The back-test over the same bars, which lends the session its assumptions and names of orders; and how many bars there would have been."
     bars = load_bars(config, settings=settings)
@@ -389,7 +397,7 @@ def _session(config: LiveConfig, twin: "Backtest", whole: int, journal: Path, se
     book = Book(known, cash=config.cash, base_currency=settings.base_currency)
     options = SessionOptions(max_seconds=config.max_seconds, progress=progress)
     with closing(SqliteJournal(journal)) as opened:
-        stream = ReplayStream(bars, pace=config.pace)
+        stream = ReplayStream(bars, pace=config.pace, actions=twin.actions)
         session = LiveSession(strategy, stream, venue=venue, book=book, journal=opened, run_id=twin.result_id, seed=config.seed, facts=facts, options=options)
         found = session.run()
     if len(found.account) < whole:
@@ -410,7 +418,7 @@ def run_live(
     settings = settings or load_settings()
     return _session(config, *_twin(config, settings), journal, settings, progress)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #1cd6e2af
+# %% ../../nbs/pipelines/01_tasks.ipynb #bd86cf9a
 def replay_journal(
     journal: Path,  # the journal of a session
 ) -> "ReplayReport":  # what the comparison found
@@ -446,7 +454,7 @@ def replay_run(
         raise DataError(f"run {run.run_id!r} has no journal (job {run.job!r}); only live sessions have one; name one from `qt runs list --job live`.")
     return run, replay_journal(run.journal)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #b7f1d30a
+# %% ../../nbs/pipelines/01_tasks.ipynb #39a40815
 def load_run(
     config: TearsheetConfig,  # the request
     *,
@@ -476,7 +484,7 @@ def run_tearsheet(
     run, result = load_run(config, settings=settings)
     return _render(run, result, path or run.tearsheet, config.title or run.manifest["parameters"].get("title", ""), settings)
 
-# %% ../../nbs/pipelines/01_tasks.ipynb #7f7ffea9
+# %% ../../nbs/pipelines/01_tasks.ipynb #6088d52a
 def _lake(settings: Settings) -> Any:
     "The workspace's own store, ready to be written."
     from qtnb.data.storage.base import STORES

@@ -22,7 +22,7 @@ from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import Bars
 from qtnb.core.book import Book
 from qtnb.core.errors import StrategyError
-from qtnb.data.loader import get_bars
+from qtnb.data.loader import get_bars, get_events
 from qtnb.evaluation.results import FRAMES, Result
 from qtnb.live.adapters.paper import PaperVenue
 from qtnb.live.data_streams import ReplayStream
@@ -60,7 +60,7 @@ def run_twins(make: Callable[[], Any], bars: Bars, *, every: int = 64, **assumpt
         with SqliteJournal(path, synchronous="NORMAL") as journal:
             session = LiveSession(
                 two,
-                ReplayStream(bars),
+                ReplayStream(bars, actions=test.actions),
                 venue=PaperVenue(test.instruments, interval=bars.interval, **money, **models),
                 book=Book(test.instruments, fx=test.fx, **money),
                 journal=journal,
@@ -217,6 +217,20 @@ def test_checks_refuse_the_same_orders() -> None:
     assert twins.lived.orders["reason"].str.contains("above 10000").any()
 
 
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+def test_raw_prices_with_splits_and_dividends() -> None:
+    """Splits and dividends as events: in the book, on the orders that work, in the venue's own account, and in the journal."""
+    symbols = ["AIG", "BAC", "EEM", "USO"]
+    bars = sample(symbols, "2004-06-01", "2009-12-31", adjust="none")
+    events = get_events(symbols, "2004-06-01", "2009-12-31", source="sample")
+    twins = run_twins(Nasty, bars, cash=1_000_000.0, costs=Bps(1), events=events)
+    assert_same(twins)
+    assert not twins.lived.manifest["halts"]
+    assert twins.lived.orders["reason"].str.contains("a split by").any()
+    without = run_twins(Nasty, bars, cash=1_000_000.0, costs=Bps(1))
+    assert without.lived.equity.iloc[-1] != twins.lived.equity.iloc[-1]
+
+
 def test_other_currencies_and_multipliers() -> None:
     """A book in several currencies is the same book."""
     bars = random_panel(11, rows=120)
@@ -224,6 +238,7 @@ def test_other_currencies_and_multipliers() -> None:
     twins = run_twins(Nasty, bars, cash=1_000_000.0, instruments=instruments, fx={"EUR": 1.1, "JPY": 0.007}, costs=Bps(2))
     assert_same(twins)
     assert set(twins.lived.fills["currency"]) == {"USD", "EUR", "JPY"}
+    assert list(twins.session.engine.book.cash) == ["USD", "EUR", "JPY"]  # in an order that no hash decides
 
 
 # -- random strategies on random bars ----------------------------------------------------------------------------------------------

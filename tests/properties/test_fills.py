@@ -349,6 +349,23 @@ def test_other_terms_hold_from_the_next_bar() -> None:
     assert [(e.price, e.exec_id) for e in venue.match(bars, 3)] == [(96.0, "q1-b-1")]
 
 
+def test_a_woken_stop_limit_stays_awake_when_its_quantity_changes() -> None:
+    """Its stop was met: a limit from then on. A new quantity keeps it awake, a new stop puts it back to sleep."""
+    woken, back = (107.0, 108.0, 106.5, 107.0), (104.0, 104.5, 103.0, 104.0)  # opens beyond stop and limit; the next day opens below both
+    cases = (
+        ({"quantity": 8.0}, [(8.0, 104.0, "limit_open")]),
+        ({"limit_price": 103.5}, [(10, 103.5, "limit_through")]),
+        ({"stop_price": 105.5}, []),
+    )
+    for change, fills in cases:
+        venue = SimulatedVenue({"IBM": Instrument("IBM")})
+        bars = panel(FLAT, woken, back)
+        venue.submit(order(BUY, 10, stop=105.0, limit=106.0))
+        assert list(venue.match(bars, 1)) == []
+        venue.replace(Replace(int(bars.ts[1]), "q1-a", **change))
+        assert [(e.quantity, e.price, e.rule) for e in venue.match(bars, 2)] == fills
+
+
 def test_a_larger_or_dearer_order_goes_to_the_back_of_the_queue() -> None:
     """More quantity or another price loses the place; less quantity keeps it."""
     for change, first in (({"quantity": 100.0}, "q1-1"), ({"limit_price": 101.0}, "q1-1"), ({"quantity": 50.0}, "q1-0")):
@@ -537,6 +554,33 @@ def test_an_order_of_the_start_is_older_than_the_bar_that_fills_it() -> None:
     assert [f.quantity for f in run.fills] == [5.0, 7.0]
     for fill in run.fills:
         assert fill.ts > run.engine.order_state(fill.client_order_id).order.ts
+
+
+def test_timers_come_before_the_bars_of_their_instant_in_the_order_of_setting() -> None:
+    """A timer due at a bar's close, or between two bars, is heard before that bar, with its own time; one instant keeps the order of setting."""
+    heard: list[Any] = []
+
+    class Punctual:
+        """Sets timers on the first bar."""
+
+        name = "punctual"
+
+        def on_data(self, ctx: Any, bars: Any) -> None:
+            """Set them."""
+            heard.append(("bar", ctx.ts))
+            if ctx.row == 0:
+                for name, days in (("late", 5), ("exact", 1), ("b", 0.5), ("a", 0.5), ("c", 1)):
+                    ctx.set_timer(name, ctx.ts + int(days * DAY_NS))
+
+        def on_timer(self, ctx: Any, name: str) -> None:
+            """Remember."""
+            heard.append((name, ctx.ts))
+
+    simulate(panel(FLAT, FLAT, FLAT), Punctual())
+    half = CLOSE + DAY_NS // 2
+    assert heard == [
+        ("bar", CLOSE), ("b", half), ("a", half), ("exact", CLOSE + DAY_NS), ("c", CLOSE + DAY_NS), ("bar", CLOSE + DAY_NS), ("bar", CLOSE + 2 * DAY_NS),
+    ]  # fmt: skip
 
 
 def test_a_check_that_is_a_function_does_not_change_from_run_to_run() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from ...backtest.execution_sim import SimulatedVenue
 from ...core.bars import BarsWindow
 from ...core.book import Book
-from ...core.events import BarsEvent, Event, OrderEventKind, OrderUpdate, Replace
+from ...core.events import BarsEvent, CorporateAction, Event, OrderEventKind, OrderUpdate, Replace
 from ...core.protocols import Accepted, Capabilities, Outcome, Rejected, VenueAccount
 from ...enums import OrderType, TimeInForce
 from ...types import Fill, Instrument, Order
@@ -94,6 +94,15 @@ class PaperVenue(_Requests):
                 self._book.apply_fill(found)
                 self._executions.append(found)
             yield found
+
+    def on_action(
+        self,
+        action: CorporateAction,  # a split or a dividend that takes effect now
+    ) -> Iterator[Event]:  # what a split does to the working orders
+        "Let a corporate action take effect, in the book and on the orders."
+        self._book.apply_action(action)
+        if action.kind == "split":
+            yield from self._simulator.split(action.symbol, action.value, action.ts)
 
     async def query(self, client_order_id: str) -> Order | None:
         "The order as it works here; None when it does not."
