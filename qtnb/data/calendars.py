@@ -8,6 +8,7 @@ __all__ = ['DatesLike', 'Gap', 'find_calendar', 'sessions', 'session_open', 'ses
 
 # %% ../../nbs/data/00a_calendars.ipynb #de0a27b2
 import functools
+import warnings
 from collections.abc import Iterable
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 # %% ../../nbs/data/00a_calendars.ipynb #38edd82a
 @functools.cache
 def _calendar(name: str, first_year: int) -> "ExchangeCalendar":
+    "Build the calendar of an exchange, without the package's remarks to its own developers about pandas."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Series.values returning")
+        return _build(name, first_year)
+
+
+def _build(name: str, first_year: int) -> "ExchangeCalendar":
     "Build the calendar of an exchange from a year on, or from where its record begins."
     import exchange_calendars as xcals
     from exchange_calendars.errors import InvalidCalendarName
