@@ -199,9 +199,11 @@ def actions_by_row(
 def unexplained_jumps(
     bars: Bars,  # the panel that is traded
     actions: Sequence[tuple[int, CorporateAction]],  # from `actions_by_row`
-) -> list[str]:  # one sentence per symbol whose raw price jumps like a split without one
-    "Find raw prices that move overnight by a factor of 1.8 or more with no split to explain it."
+) -> list[str]:  # one sentence each; empty when nothing is missing
+    "Find raw prices that move overnight by a factor of 1.8 or more with no split to explain it, and dividends that nobody counts."
     known, found = {(row, a.symbol) for row, a in actions if a.kind == "split"}, []
+    if bars.adjust == "splits" and not actions:
+        found.append("the prices are adjusted for splits only and no events were given: dividends are not counted. Trade `adjust='all'` to have them.")
     for n, symbol in enumerate(bars.symbols if bars.adjust == "none" else ()):
         rows = np.flatnonzero(~np.isnan(bars.close[:, n]))
         ratio = bars.open[rows[1:], n] / bars.close[rows[:-1], n]
