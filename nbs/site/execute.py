@@ -112,7 +112,8 @@ def run(notebook: Notebook) -> dict[str, list]:
            "PYDEVD_DISABLE_FILE_VALIDATION": "1", "COLUMNS": "100", "PYTHONHASHSEED": "0",
            "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")}
     this_python = KernelSpecManager(kernel_dirs=[])  # whatever other kernels are installed under the same name
-    client = NotebookClient(nb, km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=this_python), timeout=LIMIT, kernel_name="python3",
+    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=this_python, transport="ipc", ip=str(workspace / "kernel"))
+    client = NotebookClient(nb, km=kernel, timeout=LIMIT, kernel_name="python3",
                             resources={"metadata": {"path": str(notebook.path.parent)}}, record_timing=False, extra_arguments=["--log-level=40"])
     where = os.path.relpath(notebook.path, ROOT)
     try:
@@ -123,6 +124,8 @@ def run(notebook: Notebook) -> dict[str, list]:
                 except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                     what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error).strip()
                     raise CellFailed(f"{where}, cell #{cell.id}: {what}\n{indent(cell.source)}") from None
+    except RuntimeError as error:  # no kernel
+        raise CellFailed(f"{where}: no kernel could be started: {error}") from None
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
     return {c.id: json.loads(json.dumps(c.outputs)) for c in nb.cells}
