@@ -33,7 +33,8 @@ NAMES = {"AIG": "American International Group", "BAC": "Bank of America (Nations
 PRINTS = [("AIG", "2003-11-04", "low 44.70"), ("AIG", "2009-05-05", "high 20.98 on a close of 1.72"), ("BAC.1998", "1998-04-24", "low 63.50"),
           ("BAC", "2000-02-29", "low 35.75"), ("BAC", "2001-11-12", "low 40.00"), ("GOOGL", "2007-12-18", "low 67.50 on a close of 673.35"),
           ("GOOGL", "2008-09-30", "low 0.01, and the close of 294.57 is from the same late prints"), ("IBM", "2000-07-20", "low 88.00"),
-          ("IBM", "2002-08-26", "low 61.00"), ("IBM", "2002-11-07", "low 61.00"), ("QQQ", "2002-06-27", "low 20.59"),
+          ("IBM", "2002-08-26", "low 61.00"), ("IBM", "2002-11-07", "low 61.00"), ("IBM", "2002-12-23", "open and high 159.58 on a close of 80.46"),
+          ("GOOGL", "2004-08-19", "open 135.91 and high 140.93 on a close of 100.37, the first day"), ("QQQ", "2002-06-27", "low 20.59"),
           ("QQQ", "2004-11-01", "low 27.05"), ("QQQ", "2004-11-17", "low 30.90")]
 
 
