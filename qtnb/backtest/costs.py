@@ -99,7 +99,7 @@ class Sum:
 
     def fee(self, instrument: Instrument, quantity: float, price: float, ts: int) -> float:
         "Fee of one execution."
-        return sum(model.fee(instrument, quantity, price, ts) for model in self.models)
+        return math.fsum(model.fee(instrument, quantity, price, ts) for model in self.models)
 
 # %% ../../nbs/backtest/00_costs.ipynb #2bd3a7f1
 def simple_costs(

@@ -150,7 +150,7 @@ class _AccountView(_MarketView):
 
     def in_flight(self, symbol: str) -> float:
         "Signed quantity that working orders of a symbol may still trade."
-        return sum(math.copysign(s.leaves, s.order.signed_quantity) for s in self._engine.working.values() if s.order.symbol == symbol)
+        return math.fsum(math.copysign(s.leaves, s.order.signed_quantity) for s in self._engine.working.values() if s.order.symbol == symbol)
 
     def open_orders(self, symbol: str | None = None) -> list[OrderState]:
         "Orders that may still trade, oldest first."

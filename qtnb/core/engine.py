@@ -100,7 +100,7 @@ class _Desk:
         if held == 0.0 or (held > 0.0) == (order.side is Side.BUY):
             return 0.0
         others = (s for s in self.working.values() if s.order.symbol == order.symbol and s.order.side is order.side)
-        return abs(held) - sum(s.leaves for s in others if s.order.client_order_id != order.client_order_id)
+        return abs(held) - math.fsum(s.leaves for s in others if s.order.client_order_id != order.client_order_id)
 
 # %% ../../nbs/core/06_engine.ipynb #001fbc46
 class _Caller(_Desk):

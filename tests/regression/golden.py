@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def summary(name: str) -> dict[str, Any]:
         "bars": len(result.equity),
         "orders": len(result.orders),
         "fills": len(fills),
-        "fees": repr(float(sum(fills["fee"].tolist()))),
+        "fees": repr(math.fsum(fills["fee"].tolist())),
         "sha256": digest[:16],
     }
 
