@@ -232,6 +232,17 @@ def test_a_bad_file_leaves_the_lake_as_it_was(workspace: Path, capsys, case: str
     assert digest(workspace / "data") == before
 
 
+def test_plain_dates_are_read_by_the_calendar_of_the_workspace(workspace: Path, capsys) -> None:
+    """No mapping is needed for files of plain dates; a mapping that names a calendar wins."""
+    (workspace / "prices").mkdir()
+    (workspace / "prices" / "IBM.csv").write_text(GOOD)
+    assert main(["fetch", "filesystem", "prices"]) == 0
+    assert "2020-01-02T21:00:00Z" in capsys.readouterr().out  # the close in New York
+    (workspace / "london.yaml").write_text("calendar: XLON\n")
+    assert main(["fetch", "filesystem", "prices", "--mapping", "london.yaml"]) == 0
+    assert "2020-01-02T16:30:00Z" in capsys.readouterr().out
+
+
 def test_a_file_in_place_of_the_artifacts_folder(workspace: Path, capsys) -> None:
     (workspace / "artifacts").write_text("in the way")
     assert main(["backtest", "--start", "2019-01-02"]) == 2

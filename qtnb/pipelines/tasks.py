@@ -516,5 +516,6 @@ def fetch_filesystem(
     from qtnb.data.pipelines import ingest
     from qtnb.data.providers.filesystem import FilesystemProvider
 
-    provider = FilesystemProvider(path, mapping)
-    return ingest(provider, _lake(settings or load_settings()), symbols=symbols, start=start, end=end, dry_run=dry_run).summary()
+    settings = settings or load_settings()
+    provider = FilesystemProvider(path, mapping, default_calendar=settings.calendar)
+    return ingest(provider, _lake(settings), symbols=symbols, start=start, end=end, dry_run=dry_run).summary()

@@ -310,9 +310,13 @@ class _Files:
         self,
         path: str | PathLike[str],  # a file, or a folder of files
         mapping: str | PathLike[str] | dict[str, Any] | FileMapping | None = None,  # how to read them: a YAML file, its content, or None
+        *,
+        default_calendar: str | None = None,  # calendar of plain dates when the mapping names none, such as the workspace's
     ):
         "List the files; nothing is read yet but the mapping."
         self.path, self.mapping = Path(path), load_mapping(mapping)
+        if self.mapping.calendar is None and default_calendar:
+            self.mapping = self.mapping.model_copy(update={"calendar": default_calendar})
         self.calendar, self.interval = self.mapping.calendar or "", str(self.mapping.interval)
         if not self.path.exists():
             raise DataError(f"path {self.path} does not exist; it is a file of bars or a folder of them; check the spelling.")
