@@ -112,6 +112,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'qtnb/backtest/execution_sim.py'),
                                              'qtnb.backtest.execution_sim._Executions._available': ( 'backtest/execution_sim.html#_executions._available',
                                                                                                      'qtnb/backtest/execution_sim.py'),
+                                             'qtnb.backtest.execution_sim._Executions._columns_of': ( 'backtest/execution_sim.html#_executions._columns_of',
+                                                                                                      'qtnb/backtest/execution_sim.py'),
                                              'qtnb.backtest.execution_sim._Executions._end': ( 'backtest/execution_sim.html#_executions._end',
                                                                                                'qtnb/backtest/execution_sim.py'),
                                              'qtnb.backtest.execution_sim._Executions._execute': ( 'backtest/execution_sim.html#_executions._execute',

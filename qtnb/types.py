@@ -110,6 +110,8 @@ def order_problem(
     "Say what makes an order malformed, whatever the market."
     if not (math.isfinite(order.quantity) and order.quantity > 0):
         return f"`quantity` was {order.quantity!r}; it must be a positive finite number"
+    if order.order_type is OrderType.MARKET and order.limit_price is None and order.stop_price is None:
+        return ""
     for name, needed in (("limit_price", order.order_type.has_limit), ("stop_price", order.order_type.has_stop)):
         price = getattr(order, name)
         if needed and (price is None or not math.isfinite(price) or price <= 0):

@@ -245,6 +245,13 @@ class _Executions(_SplitQueue):
     rules: BarFill
     costs: CostModel
     slippage: SlippageModel
+    _seen: tuple[tuple[str, ...], dict[str, int]] = ((), {})
+
+    def _columns_of(self, bars: Bars) -> dict[str, int]:
+        "The column of each symbol, made once for a panel."
+        if self._seen[0] is not bars.symbols:
+            self._seen = (bars.symbols, {symbol: n for n, symbol in enumerate(bars.symbols)})
+        return self._seen[1]
 
     def _available(self, symbol: str, volume: float) -> float:
         "The quantity of a bar that may be ours."
@@ -338,8 +345,9 @@ class SimulatedVenue(_Executions):
 
     def _touches(self, resting: list[Resting], bars: Bars, row: int, session: int) -> tuple[list[Found], dict[str, float]]:
         "Where the orders meet the bars, in order, and the volume that may be taken."
-        columns = {symbol: n for n, symbol in enumerate(bars.symbols)}
-        o, h, l, c, v = (getattr(bars, name)[row].tolist() for name in ("open", "high", "low", "close", "volume"))
+        columns = self._columns_of(bars)
+        o, h, l, c = bars.open[row].tolist(), bars.high[row].tolist(), bars.low[row].tolist(), bars.close[row].tolist()
+        v = bars.volume[row].tolist()
         found: list[Found] = []
         volume: dict[str, float] = {}
         paths: dict[int, Path] = {}

@@ -70,6 +70,8 @@ class LedgerRow(NamedTuple):
 def _check_numbers(fill: Fill, instrument: Instrument) -> None:
     "Raise DataError on a fill whose numbers would spoil the accounts."
     value = fill.quantity * fill.price * instrument.multiplier
+    if fill.quantity > 0.0 and math.isfinite(value) and math.isfinite(fill.price) and math.isfinite(fill.fee) and fill.currency == instrument.currency:
+        return
     for name, number in (("quantity", fill.quantity), ("price", fill.price), ("fee", fill.fee), ("value", value)):
         if not math.isfinite(number) or (name == "quantity" and number <= 0.0):
             raise DataError(f"`{name}` of execution {fill.exec_id!r} was {number!r}; it must be a finite number{' above 0' if name == 'quantity' else ''}.")

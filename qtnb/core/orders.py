@@ -6,7 +6,6 @@
 __all__ = ['TRANSITIONS', 'FILLABLE', 'OrderState', 'client_order_id']
 
 # %% ../../nbs/core/04_orders.ipynb #79a3ca4f
-import base64
 import hashlib
 import math
 from dataclasses import replace
@@ -168,6 +167,10 @@ class OrderState(_OrderRecord):
         return True
 
 # %% ../../nbs/core/04_orders.ipynb #9a3cc6d2
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_LETTERS = tuple(a + b for a in _BASE32 for b in _BASE32)  # two letters at a time
+
+
 def client_order_id(
     run: str,  # what makes the run unique; the same text gives the same names
     strategy: str,  # name of the strategy
@@ -175,4 +178,5 @@ def client_order_id(
 ) -> str:  # 29 characters: "q1-" and 26 of a-z, 2-7
     "Name an order."
     digest = hashlib.sha256(repr((run, strategy, number)).encode()).digest()
-    return "q1-" + base64.b32encode(digest)[:26].decode().lower()
+    bits = int.from_bytes(digest[:17]) >> 6  # the first 130 bits: 26 letters of 5
+    return "q1-" + "".join([_LETTERS[bits >> place & 1023] for place in range(120, -1, -10)])
