@@ -15,7 +15,8 @@ from ..core.errors import DataError
 from .calendars import missing_sessions, sessions
 from .loader import bar_bound
 from .providers.base import BarProvider
-from .storage.base import BarStore, UpsertReport, frame_to_rows, join_rows, rows_to_frame
+from .reference import UpsertReport
+from .storage.base import BarStore, frame_to_rows, join_rows, rows_to_frame
 from ..utils.time import BoundLike, format_ns, index_to_ns
 
 # %% ../../nbs/data/31_pipelines.ipynb #617265d5

@@ -13,7 +13,8 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from .schema import BAR_COLUMNS, bars_frame, normalise_events
+from .reference import normalise_events
+from .schema import BAR_COLUMNS, bars_frame
 from .storage.memory import MemoryStore
 from ..utils.time import index_to_ns
 

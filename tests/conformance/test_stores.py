@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 
 from qtnb.core.errors import DataError, SchemaError, StorageError
-from qtnb.data.schema import bars_frame, normalise_events
+from qtnb.data.reference import normalise_events
+from qtnb.data.schema import bars_frame
 from qtnb.data.storage.base import STORES, BarStore
 from qtnb.data.storage.memory import MemoryStore
 from qtnb.data.storage.parquet import ParquetStore

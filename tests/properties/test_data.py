@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from qtnb.core.errors import DataError, SchemaError
 from qtnb.data.adjust import adjust_bars
 from qtnb.data.loader import get_bars, get_events
-from qtnb.data.schema import bars_frame, check_bars, normalise_bars, normalise_events
+from qtnb.data.reference import normalise_events
+from qtnb.data.schema import bars_frame, check_bars, normalise_bars
 from qtnb.data.storage.memory import MemoryStore
 from qtnb.data.storage.parquet import ParquetStore
 from qtnb.data.synthetic import synthetic_bars, synthetic_cross_section, synthetic_pair

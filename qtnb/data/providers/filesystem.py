@@ -18,10 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...core.errors import ConfigError, DataError, SchemaError, Violation, unknown_name
 from ..calendars import session_close, session_open
-from qtnb.data.schema import (
-    BAR_COLUMNS, SYMBOL_RULE, bars_frame, collect_violations, empty_events, key_violations, normalise_events,
-    require_columns, value_violations,
-)
+from ..reference import empty_events, normalise_events
+from ..schema import BAR_COLUMNS, SYMBOL_RULE, bars_frame, collect_violations, key_violations, require_columns, value_violations
 from ...enums import Interval
 from ...utils.time import index_to_ns, to_index
 

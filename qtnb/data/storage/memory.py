@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..schema import empty_events, normalise_events
+from ..reference import empty_events, normalise_events
+from ..reference import UpsertReport, events_as_of, normalise_instruments
 from qtnb.data.storage.base import (
-    BarRows, UpsertReport, empty_instruments, empty_rows, empty_sessions, events_as_of, join_rows, merge_events, merge_rows, merge_table, normalise_instruments,
-    offer, rows_as_of, rows_to_frame,
+    BarRows, empty_instruments, empty_rows, empty_sessions, join_rows, merge_events, merge_rows, merge_table, offer, rows_as_of, rows_to_frame,
 )
 from ...utils.time import to_index
 

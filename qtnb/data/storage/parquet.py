@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...core.errors import StorageError
-from ..schema import BAR_COLUMNS, empty_events, normalise_events
+from ..reference import empty_events, normalise_events
+from ..schema import BAR_COLUMNS
+from ..reference import UpsertReport, events_as_of, normalise_instruments
 from qtnb.data.storage.base import (
-    BarRows, UpsertReport, empty_instruments, empty_rows, empty_sessions, events_as_of, join_rows, merge_events, merge_rows, merge_table,
-    normalise_instruments, offer, rows_as_of, rows_to_frame,
+    BarRows, empty_instruments, empty_rows, empty_sessions, join_rows, merge_events, merge_rows, merge_table, offer, rows_as_of, rows_to_frame,
 )
 from .files import Dataset, PartFacts, commit, locked, read_parts
 from ...utils.time import to_index
