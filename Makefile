@@ -48,7 +48,7 @@ test: $(DEV) ## run every test: each notebook, and everything under tests/
 
 lint: $(DEV) ## ruff on the exported code and the tests, pyright on the exported code
 	@$(PY) -m ruff check qtnb tests
-	@$(PY) -m pyright
+	@$(PY) -m pyright --pythonpath $(PY)
 
 docs: $(DEV) ## build the documentation site into _docs/
 	@$(PY) nbs/site/build.py $(ARGS)
@@ -77,5 +77,5 @@ $(BASE): $(PY) pyproject.toml
 
 $(DEV): $(BASE)
 	@echo "== Installing the tools for tests, documentation and JupyterLab into $(VENV) (a minute or two the first time)"
-	@$(PIP) --editable '.[dev,docs,lab]'
+	@$(PIP) --editable '.[dev,docs,lab,postgres]'
 	@touch $@

@@ -41,7 +41,7 @@ THIRD_PARTY = {
     "core": PLAIN,
     "utils": PLAIN | {"rich", "yaml"},
     "config": PLAIN | {"pydantic_settings", "yaml"},
-    "data": PLAIN | {"exchange_calendars", "pyarrow", "tqdm", "yaml"},
+    "data": PLAIN | {"bokeh", "duckdb", "exchange_calendars", "httpx", "psycopg", "pyarrow", "tenacity", "tqdm", "yaml"},
     "features": PLAIN | {"statsmodels"},
     "portfolio": PLAIN | {"statsmodels"},
     "risk": PLAIN | {"statsmodels"},
