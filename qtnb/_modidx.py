@@ -551,6 +551,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'qtnb/data/providers/binance.py'),
                                              'qtnb.data.providers.binance._TradeReader.chunks': ( 'data/providers_binance.html#_tradereader.chunks',
                                                                                                   'qtnb/data/providers/binance.py'),
+                                             'qtnb.data.providers.binance._instruments': ( 'data/providers_binance.html#_instruments',
+                                                                                           'qtnb/data/providers/binance.py'),
                                              'qtnb.data.providers.binance._listed': ( 'data/providers_binance.html#_listed',
                                                                                       'qtnb/data/providers/binance.py')},
             'qtnb.data.providers.binance_parse': { 'qtnb.data.providers.binance_parse.Market': ( 'data/providers_binance_parse.html#market',
