@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BinanceVendor']
 
-# %% ../../../nbs/data/12_providers_binance.ipynb #4083dfc0
+# %% ../../../nbs/data/12_providers_binance.ipynb #129b4d78
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -24,7 +24,7 @@ from ..reference import empty_events
 from ..schema import TICK
 from ...utils.time import index_to_ns
 
-# %% ../../../nbs/data/12_providers_binance.ipynb #eb027525
+# %% ../../../nbs/data/12_providers_binance.ipynb #7e457596
 def _listed(source: str, page: Any, what: str) -> list[Any]:
     "A page must be a list."
     if not isinstance(page, list):
@@ -71,7 +71,7 @@ class _BarReader:
                                rows=[str(n) for n in names], refused=[unread])
             first = last + 1
 
-# %% ../../../nbs/data/12_providers_binance.ipynb #f5b74841
+# %% ../../../nbs/data/12_providers_binance.ipynb #1a0f4819
 _HOUR = 3_600_000  # milliseconds
 
 
@@ -141,7 +141,7 @@ class _TradeReader:
         if first <= self._end:
             yield self._chunk(first, self._end, held, aside)
 
-# %% ../../../nbs/data/12_providers_binance.ipynb #ce3cd4a8
+# %% ../../../nbs/data/12_providers_binance.ipynb #2318ee3b
 async def _instruments(http: VendorHttp, market: Market, symbols: Sequence[str] | None) -> pd.DataFrame:
     "Ask for instruments, and check that those that were asked for came."
     spot = market.prefix.startswith("/api")
@@ -151,13 +151,14 @@ async def _instruments(http: VendorHttp, market: Market, symbols: Sequence[str] 
         return table
     known = set(table["symbol"])
     if params and known - set(symbols):
-        raise VendorError(f"{market.name} sent instruments that were not asked for, such as {min(known - set(symbols))!r}; nothing of it was used; try again later.")
+        other = min(known - set(symbols))
+        raise VendorError(f"{market.name} sent instruments that were not asked for, such as {other!r}; nothing of it was used; try again later.")
     for symbol in symbols:
         if symbol not in known:
             raise unknown_name(f"symbol at {market.name}", symbol, known)
     return table[table["symbol"].isin(list(symbols))].reset_index(drop=True)
 
-# %% ../../../nbs/data/12_providers_binance.ipynb #1e1b7fc2
+# %% ../../../nbs/data/12_providers_binance.ipynb #31d3d954
 class BinanceVendor:
     "Market data of Binance."
 
