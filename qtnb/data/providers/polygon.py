@@ -7,7 +7,7 @@ __all__ = ['NEW_YORK', 'HOSTS', 'LATE_NS', 'SPANS', 'Answer', 'read_body', 'bar_
            'read_trades', 'read_quotes', 'parse_splits', 'parse_dividends', 'parse_changes', 'parse_tickers',
            'make_question', 'row_fault', 'fetch_symbol_events', 'PolygonClient', 'fetch_tickers', 'PolygonVendor']
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #c759dd44
+# %% ../../../nbs/data/13_providers_polygon.ipynb #440bbe95
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -32,7 +32,7 @@ from ...enums import Interval
 from ...utils.logging import scrub
 from ...utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #644afb96
+# %% ../../../nbs/data/13_providers_polygon.ipynb #b0cb7d75
 NEW_YORK = "America/New_York"
 HOSTS = ("api.polygon.io", "api.massive.com")  # the same interface under the old and the new name
 LATE_NS = 15 * 60 * 1_000_000_000  # how late a delayed plan is
@@ -55,7 +55,7 @@ def read_body(
 ) -> Answer:  # the content
     "Take an answer out of its envelope; `VendorRefused` when the vendor said no."
     if not isinstance(body, dict):
-        raise VendorError(f"{name} were a JSON {type(body).__name__}; an answer is an object; the vendor is disturbed or its format has changed; ask again later.")
+        raise VendorError(f"{name} were a JSON {type(body).__name__}; an answer is an object; the vendor is disturbed or has a new format; ask again later.")
     status = str(body.get("status", ""))
     if status not in ("OK", "DELAYED"):
         why = body.get("error") or body.get("message") or "no reason was given"
@@ -70,7 +70,7 @@ def read_body(
         raise VendorError(f"{name} held results that are neither a list nor an object; the answer is damaged, or its format has changed; ask again later.")
     return Answer(results, str(body.get("next_url") or ""), status == "DELAYED")
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #8ebaf97b
+# %% ../../../nbs/data/13_providers_polygon.ipynb #bea81d85
 SPANS: Mapping[str, tuple[int, str]] = MappingProxyType({
     "1s": (1, "second"), "1m": (1, "minute"), "5m": (5, "minute"), "15m": (15, "minute"), "30m": (30, "minute"), "1h": (1, "hour"), "1d": (1, "day"),
 })
@@ -102,7 +102,7 @@ def read_bars(
     columns, strange = read_numbers(records, _BAR_NAMES)
     return ts, columns, wrong + strange
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #240b189b
+# %% ../../../nbs/data/13_providers_polygon.ipynb #3aeace3c
 def _codes(records: Sequence[Record], key: str) -> list[str]:
     "Lists of the vendor's numbers as text."
     return [",".join(map(str, r.get(key) or [])) for r in records]
@@ -143,7 +143,7 @@ def read_quotes(
     exchange = ["|".join(str(r.get(f"{side}_exchange", "")) for side in ("bid", "ask")) for r in records]
     return tape_instants(records), {**columns, **_seq(records), "exchange": exchange, "conditions": _codes(records, "conditions")}, wrong
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #ba921835
+# %% ../../../nbs/data/13_providers_polygon.ipynb #5f17c5a3
 def _distinct(records: Sequence[Record]) -> list[Record]:
     "Records without those whose id came before."
     return list({r.get("id") or at: r for at, r in enumerate(records)}.values())
@@ -191,7 +191,7 @@ def parse_dividends(
     whole = frame[good].groupby(["symbol", "ts", "kind"], as_index=False).agg({"value": "sum", "known_at": "max"})
     return normalise_events(whole, name="dividends of Polygon") if len(whole) else empty_events()
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #633b7a6c
+# %% ../../../nbs/data/13_providers_polygon.ipynb #96b2d289
 def parse_changes(
     record: Record,  # the results of a ticker's events
     symbol: str,  # the symbol that was asked for
@@ -230,7 +230,7 @@ def parse_tickers(
             rows.append(row)
     return normalise_instruments(pd.DataFrame(rows, columns=list(rows[0]))) if rows else empty_reference("instruments")
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #2139c3cf
+# %% ../../../nbs/data/13_providers_polygon.ipynb #4d59b9de
 def make_question(
     request: Request,  # what is wanted
     symbol: str,  # one of its symbols
@@ -273,7 +273,7 @@ def _readers(request: Request, calendar: str) -> tuple[Callable[..., tuple[np.nd
         return lambda rows: read_bars(rows, request.interval, calendar), lambda rows: bar_closes(rows, request.interval, calendar)[0]
     return {"trades": read_trades, "quotes": read_quotes}[request.kind], tape_instants
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #4b3603e1
+# %% ../../../nbs/data/13_providers_polygon.ipynb #e4bc8a74
 async def fetch_symbol_events(
     client: "PolygonClient",  # who asks
     symbol: str,  # ticker
@@ -297,7 +297,7 @@ async def fetch_symbol_events(
     ts = index_to_ns(whole["ts"])
     return whole[(ts >= start) & (ts <= end)]
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #c9da6ea5
+# %% ../../../nbs/data/13_providers_polygon.ipynb #c8211a0c
 class PolygonClient:
     "Asks Polygon, page after page."
 
@@ -355,7 +355,7 @@ class PolygonClient:
             raise VendorError(f"Polygon's {what} held the row {str(strange)[:60]}; an answer is a list of objects about what was asked; ask again later.")
         return rows
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #94c5f989
+# %% ../../../nbs/data/13_providers_polygon.ipynb #1b00a501
 async def fetch_tickers(
     client: PolygonClient,  # who asks
     symbol: str,  # ticker; "" = all of them
@@ -364,7 +364,7 @@ async def fetch_tickers(
     query = {"ticker": symbol or None, "market": "stocks", "sort": "ticker", "order": "asc", "limit": 1000}
     return [r for active in ("true", "false") for r in await client.listed("/v3/reference/tickers", query | {"active": active}, symbol=symbol)]
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #3f68d706
+# %% ../../../nbs/data/13_providers_polygon.ipynb #15e62d3e
 @dataclass
 class _Asked:
     "One symbol of a request."
@@ -406,7 +406,7 @@ class _Asked:
                 self.unread.append(bad)
                 yield rows, None if answer.next_url else self.now() - LATE_NS if answer.late else last
 
-# %% ../../../nbs/data/13_providers_polygon.ipynb #07eb68a0
+# %% ../../../nbs/data/13_providers_polygon.ipynb #6e9e4038
 class PolygonVendor:
     "US stocks by Polygon, also called Massive."
 
