@@ -871,6 +871,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'qtnb/data/providers/transport.py'),
                                                'qtnb.data.providers.transport._keyed': ( 'data/providers_transport.html#_keyed',
                                                                                          'qtnb/data/providers/transport.py'),
+                                               'qtnb.data.providers.transport._loop_runs': ( 'data/providers_transport.html#_loop_runs',
+                                                                                             'qtnb/data/providers/transport.py'),
                                                'qtnb.data.providers.transport._number': ( 'data/providers_transport.html#_number',
                                                                                           'qtnb/data/providers/transport.py'),
                                                'qtnb.data.providers.transport._read_json': ( 'data/providers_transport.html#_read_json',
