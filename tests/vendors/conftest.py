@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from fakes import Server
+from vendors.fakes import Server
 
 
 @pytest.fixture

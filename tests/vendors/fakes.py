@@ -1,38 +1,28 @@
-"""Vendors that live on this machine: HTTP servers that answer like Polygon, Quandl and Binance, from seeded data, and misbehave on request."""
+"""Servers on this machine that answer like Polygon and Quandl, from seeded data, and misbehave on request; with Binance's, the register of fakes."""
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
+from vendors import loopback
+from vendors.loopback import Call, LoopbackVendor, SyntheticExchange, binance_routes
 
 from qtnb.data.calendars import session_close, session_open, sessions
-from qtnb.data.providers.base import Request, Vendor
+from qtnb.data.providers.base import Chunk, Request, Vendor
 from qtnb.data.providers.binance import BinanceVendor
 from qtnb.data.providers.polygon import PolygonVendor
 from qtnb.data.providers.quandl import QuandlVendor
-from qtnb.data.providers.transport import HttpPolicy
+from qtnb.data.providers.transport import HttpPolicy, run_async
 from qtnb.data.schema import normalise_bars, normalise_table
-from qtnb.utils.time import to_index
 
 KEY = "canary-5e1f-of-the-vendors"
 MINUTE = 60_000_000_000
 FAST = HttpPolicy(per_second=100_000, attempts=4, read_seconds=10)
-
-
-@dataclass
-class Asked:
-    """A request as the server saw it."""
-
-    path: str
-    params: dict[str, str]
-    headers: dict[str, str]
 
 
 @dataclass
@@ -44,56 +34,37 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None  # send only so many bytes of the body
 
-    def data(self) -> bytes:
+    def sent(self) -> loopback.Reply:
         raw = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        return raw if self.cut is None else raw[: self.cut]
+        return loopback.Reply(raw[: self.cut], self.status, {"Content-Type": "application/json", **self.headers})
 
 
-Fault = Callable[[Asked, Reply], Reply]
+Answer = Callable[[Call, str], Reply]  # a call and the server's own address -> the honest reply
+Fault = Callable[[Call, Reply], Reply]
 
 
 class Server:
-    """An HTTP server on a free port; `faults` are applied to one reply each, in order, `lie` to every one."""
+    """A vendor that answers every path by one function; `faults` change one reply each, in order, `lie` changes every one."""
 
-    def __init__(self, answer: Callable[[Asked, str], Reply]):
-        self.asked: list[Asked] = []
+    def __init__(self, answer: Answer):
+        self.asked: list[Call] = []
         self.faults: list[Fault] = []
         self.lie: Fault | None = None
-        outer, lock = self, threading.Lock()
+        self._answer, self._vendor = answer, LoopbackVendor({})
+        self._vendor.always(lambda call, _: self._reply(call))
+        self._vendor.__enter__()
+        self.url = self._vendor.url
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:  # noqa: N802
-                at = urlsplit(self.path)
-                asked = Asked(unquote(at.path), dict(parse_qsl(at.query, keep_blank_values=True)), {k.lower(): v for k, v in self.headers.items()})
-                with lock:
-                    outer.asked.append(asked)
-                    reply = answer(asked, outer.url)
-                    if outer.faults:
-                        reply = outer.faults.pop(0)(asked, reply)
-                    if outer.lie:
-                        reply = outer.lie(asked, reply)
-                raw = reply.data()
-                self.send_response(reply.status)
-                for name, value in {"Content-Length": str(len(raw)), **reply.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+    def _reply(self, call: Call) -> loopback.Reply:
+        call = Call(unquote(call.path), call.params, call.headers)
+        self.asked.append(call)
+        reply = self._answer(call, self.url)
+        for change in [*([self.faults.pop(0)] if self.faults else []), *([self.lie] if self.lie else [])]:
+            reply = change(call, reply)
+        return reply.sent()
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._vendor.__exit__()
 
 
 class Pauses:
@@ -151,7 +122,7 @@ def _day_ms(day: str) -> int:
     return int(pd.Timestamp(day, tz="America/New_York").value // 10**6)
 
 
-def _polygon_rows(asked: Asked) -> list[dict] | Reply:
+def _polygon_rows(asked: Call) -> list[dict] | Reply:
     """Every row that the question selects."""
     parts = asked.path.strip("/").split("/")
     if asked.path.startswith("/v2/aggs/"):
@@ -189,14 +160,14 @@ def _polygon_rows(asked: Asked) -> list[dict] | Reply:
     return [r for r in rows if r["ticker"] == ticker and asked.params[f"{day}.gte"] <= r[day] <= asked.params[f"{day}.lte"]]
 
 
-def polygon(asked: Asked, url: str) -> Reply:
+def polygon(asked: Call, url: str) -> Reply:
     """Answer like Polygon; the next page lies at the vendor's new name every other time."""
     if asked.headers.get("authorization") != f"Bearer {KEY}":
         return Reply({"status": "ERROR", "error": "Unknown API Key", "request_id": "1"}, 401)
     offset = 0
     if "cursor" in asked.params:
         kept = json.loads(asked.params["cursor"])
-        asked, offset = Asked(asked.path, kept["params"], asked.headers), kept["offset"]
+        asked, offset = Call(asked.path, kept["params"], asked.headers), kept["offset"]
     rows = _polygon_rows(asked)
     if isinstance(rows, Reply):
         return rows
@@ -231,7 +202,7 @@ def _described(symbol: str) -> dict:
             "oldest_available_date": DAYS[0], "newest_available_date": DAYS[-1]}
 
 
-def quandl(asked: Asked, _: str) -> Reply:
+def quandl(asked: Call, _: str) -> Reply:
     """Answer like Nasdaq Data Link; the table is not sorted."""
     if asked.headers.get("x-api-token") != KEY:
         return Reply({"quandl_error": {"code": "QEAx01", "message": "We could not recognize your API key. Please check your API key and try again."}}, 400)
@@ -254,38 +225,28 @@ def quandl(asked: Asked, _: str) -> Reply:
     return Reply({"dataset": _described(symbol) | {"column_names": names, "data": rows}})
 
 
-# -- Binance --------------------------------------------------------------------------------------------------------------
+# -- Binance: the exchange of `loopback`, two days long ------------------------------------------------------------------------
 
-BTC = prices(2500, 4)
-BTC_OPENED = 1_400_000_040_000 + np.arange(2500) * 60_000  # milliseconds
+EXCHANGE = SyntheticExchange(listed=1_400_000_040_000, now=1_400_000_040_000 + 2 * 86_400_000, trade_every=100_000)
+_routes = binance_routes(EXCHANGE)
 
 
-def binance(asked: Asked, _: str) -> Reply:
-    """Answer like Binance's spot market: klines of a minute, aggregate trades, exchange info."""
-    p, bad = asked.params, Reply({"code": -1121, "msg": "Invalid symbol."}, 400)
-    if asked.path == "/api/v3/time":
-        return Reply({"serverTime": 1_500_000_000_000})
-    if asked.path == "/api/v3/exchangeInfo":
-        names = json.loads(p["symbols"]) if "symbols" in p else ["BTCUSDT", "ETHUSDT"]
-        return Reply({"symbols": [{"symbol": s, "status": "TRADING", "baseAsset": s[:3], "quoteAsset": s[3:], "filters": []} for s in names]})
-    if p.get("symbol") != "BTCUSDT":
-        return bad
-    low, high, limit = int(p.get("startTime", 0)), int(p.get("endTime", 2**62)), int(p["limit"])
-    if asked.path == "/api/v3/klines":
-        rows = [[int(t), *(str(x) for x in r), int(t) + 59_999, "0", 1, "0", "0", "0"] for t, r in zip(BTC_OPENED, BTC.to_numpy().tolist(), strict=True)]
-        return Reply([r for r in rows if low <= r[0] <= high][:limit])
-    if asked.path == "/api/v3/aggTrades":
-        rows = [{"a": i, "p": str(r.close), "q": str(r.volume), "f": i, "l": i, "T": int(t) // 3 * 3, "m": i % 2 == 0, "M": True}
-                for i, (t, r) in enumerate(zip(BTC_OPENED[0] + np.arange(2500) // 2 * 10, BTC.itertuples(), strict=True))]
-        return Reply([r for r in rows if low <= r["T"] <= high and r["a"] >= int(p.get("fromId", 0))][:limit])
-    return bad
+def binance(asked: Call, _: str) -> Reply:
+    """Answer like Binance's spot market."""
+    told = _routes[asked.path](asked)
+    return Reply(told.data, told.status, dict(told.headers))
+
+
+def _btc_bars() -> pd.DataFrame:
+    opened = np.arange(EXCHANGE.listed, EXCHANGE.now, 60_000)
+    rows = np.array([EXCHANGE.kline("BTCUSDT", "1m", t)[1:6] for t in opened.tolist()], dtype=np.float64)
+    return bars_of("BTCUSDT", opened * 10**6 + MINUTE, pd.DataFrame(rows, columns=["open", "high", "low", "close", "volume"]), "1m")
 
 
 def _btc_trades() -> pd.DataFrame:
-    stamps = (BTC_OPENED[0] + np.arange(2500) // 2 * 10) // 3 * 3
-    sides = np.where(np.arange(2500) % 2 == 0, -1.0, 1.0)
-    return normalise_table(pd.DataFrame({"ts": to_index(stamps * 10**6), "symbol": "BTCUSDT", "price": BTC["close"], "quantity": BTC["volume"],
-                                         "aggressor": sides, "seq": np.arange(2500)}), "trades")
+    table = pd.DataFrame(EXCHANGE.trades("BTCUSDT", None, None, None, 10**6))
+    numbers = {"price": table["p"].astype(float), "quantity": table["q"].astype(float), "aggressor": np.where(table["m"], -1.0, 1.0), "seq": table["a"]}
+    return normalise_table(pd.DataFrame({"ts": pd.to_datetime(table["T"], unit="ms", utc=True), "symbol": "BTCUSDT", **numbers}), "trades")
 
 
 # -- the register ---------------------------------------------------------------------------------------------------------
@@ -295,7 +256,7 @@ def _btc_trades() -> pd.DataFrame:
 class Fake:
     """A vendor with its server, what can be asked of it, and the truth."""
 
-    answer: Callable[[Asked, str], Reply]
+    answer: Answer
     make: Callable[..., Vendor]  # url, further options -> the vendor
     truth: dict[str, Callable[[], pd.DataFrame]]  # dataset -> the whole table
     unknown: str  # a symbol that the vendor does not have
@@ -332,6 +293,47 @@ FAKES: dict[str, Fake] = {
         {"bars/1d": lambda: bars_of("AAPL", CLOSES, AAPL, "1d")}, unknown="NOPE", listed=("AAPL", "MSFT", "ZEN"), events=3, refuses_unknown=True),
     "binance": Fake(
         binance, lambda url, **more: BinanceVendor(base_url=url, **({"api_key": KEY} | _options(more))),
-        {"bars/1m": lambda: bars_of("BTCUSDT", BTC_OPENED * 10**6 + MINUTE, BTC, "1m"), "trades": _btc_trades},
+        {"bars/1m": _btc_bars, "trades": _btc_trades},
         unknown="NOPEUSDT", listed=("BTCUSDT", "ETHUSDT"), refuses_unknown=True),
 }
+
+
+# -- asking ---------------------------------------------------------------------------------------------------------------
+
+
+def ask(vendor: Vendor, request: Request, stop_after: int | None = None, into: list[Chunk] | None = None) -> list[Chunk]:
+    """Read an answer, or its first chunks, and close the vendor; chunks that came before an error stay in `into`."""
+    chunks: list[Chunk] = [] if into is None else into
+
+    async def read() -> None:
+        try:
+            async for chunk in vendor.chunks(request):
+                chunks.append(chunk)
+                if len(chunks) == stop_after:
+                    break
+        finally:
+            await vendor.close()
+
+    run_async(read())
+    return chunks
+
+
+def call(vendor: Vendor, method: str, *arguments: object) -> pd.DataFrame:
+    """Call one of the other methods, and close the vendor."""
+
+    async def read() -> pd.DataFrame:
+        try:
+            return await getattr(vendor, method)(*arguments)
+        finally:
+            await vendor.close()
+
+    return run_async(read())
+
+
+def rows_of(chunks: list[Chunk]) -> pd.DataFrame:
+    return pd.concat([chunk.frame for chunk in chunks])
+
+
+def same(found: pd.DataFrame, truth: pd.DataFrame) -> None:
+    """Equal to the last bit, in the same order."""
+    pd.testing.assert_frame_equal(found, truth, check_freq=False, check_exact=True)

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import CLOSES, FAKES, KEY, LATER, MINUTES, Reply
-from test_vendors import ask, call, rows_of, same
+from vendors.fakes import CLOSES, FAKES, KEY, LATER, MINUTES, Reply, ask, call, rows_of, same
 
 from qtnb.core.errors import ConfigError, DataWarning, VendorError, VendorRefused
 from qtnb.data.providers.base import PROVIDERS, Request
@@ -26,7 +25,6 @@ from qtnb.data.providers.polygon import (
     read_quotes,
     read_trades,
 )
-from qtnb.data.providers.transport import run_async
 from qtnb.data.providers.windows import window_chunk
 from qtnb.data.schema import check_table
 
@@ -173,7 +171,7 @@ def test_a_bar_on_a_holiday_is_set_aside(serve):
 
 @pytest.mark.parametrize(("dataset", "lie", "message"), [
     ("trades", lambda body: body | {"results": [*body["results"], body["results"][-1] | {"sip_timestamp": LATER + 10**18}]}, "an answer lies inside the window"),
-    ("bars/1m", lambda body: body | {"results": [*body["results"], body["results"][-1] | {"t": LATER // 10**6 + 10**9}]}, "an answer lies inside the window"),
+    ("bars/1m", lambda body: body | {"results": [*body["results"], body["results"][-1] | {"t": LATER // 10**6 + 10**9}]}, "lies inside the window"),
     ("bars/1m", lambda body: body | {"results": body["results"][::-1]}, "pages run forward in time"),
     ("bars/1d", lambda body: body | {"adjusted": True}, "came adjusted"),
     ("bars/1d", lambda body: body | {"ticker": "MSFT"}, "were answered for 'MSFT'"),
@@ -199,15 +197,8 @@ def test_a_page_sent_again_is_an_error_and_what_came_before_stays(dataset, serve
     server.lie = again
     vendor, chunks = POLYGON.make(server.url), []
 
-    async def read():
-        try:
-            async for chunk in vendor.chunks(POLYGON.request(dataset)):
-                chunks.append(chunk)
-        finally:
-            await vendor.close()
-
     with pytest.raises(VendorError, match="twice"):
-        run_async(read())
+        ask(vendor, POLYGON.request(dataset), into=chunks)
     truth = POLYGON.truth[dataset]()
     same(rows_of(chunks), truth[: sum(len(c.frame) for c in chunks)])
     assert len(server.asked) == 3 and 0 < sum(len(c.frame) for c in chunks) < len(truth)

@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import CLOSES, COLUMNS, FAKES, KEY, Reply
-from test_vendors import ask, call, rows_of, same
+from vendors.fakes import CLOSES, COLUMNS, FAKES, KEY, Reply, ask, call, rows_of, same
 
 from qtnb.core.errors import ConfigError, DataWarning, VendorError, VendorRefused
 from qtnb.data.adjust import adjust_bars
 from qtnb.data.providers.base import PROVIDERS, Request
 from qtnb.data.providers.quandl import QuandlVendor, parse_events, read_bars, read_csv, read_series, read_table, vendor_references
-from qtnb.data.providers.transport import run_async
 from qtnb.data.providers.windows import window_chunk
 from qtnb.data.schema import check_bars
 
@@ -221,15 +219,8 @@ def test_a_page_sent_again_is_an_error_and_what_came_before_stays(serve):
     server.lie = again
     vendor, chunks = TABLE.make(server.url), []
 
-    async def read():
-        try:
-            async for chunk in vendor.chunks(TABLE.request("bars/1d")):
-                chunks.append(chunk)
-        finally:
-            await vendor.close()
-
     with pytest.raises(VendorError, match="twice"):
-        run_async(read())
+        ask(vendor, TABLE.request("bars/1d"), into=chunks)
     assert len(chunks) == 1
     same(rows_of(chunks), TABLE.truth["bars/1d"]()[: len(chunks[0].frame)])
 

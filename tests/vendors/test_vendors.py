@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from fakes import FAKES, LATER, Pauses, Reply
+from vendors.fakes import FAKES, LATER, Pauses, Reply, ask, call, rows_of, same
 
 from qtnb.core.errors import UnknownNameError, VendorError, VendorRefused
 from qtnb.data.providers.base import PROVIDERS, Chunk, Request, Vendor
@@ -15,44 +15,6 @@ from qtnb.data.schema import check_table
 EVERY = [(name, dataset) for name, fake in FAKES.items() for dataset in fake.truth]
 datasets = pytest.mark.parametrize(("name", "dataset"), EVERY, ids=[f"{n} {d}" for n, d in EVERY])
 vendors = pytest.mark.parametrize("name", list(FAKES))
-
-
-def ask(vendor: Vendor, request: Request, stop_after: int | None = None) -> list[Chunk]:
-    """Read an answer, or its first chunks, and close the vendor."""
-
-    async def read() -> list[Chunk]:
-        chunks: list[Chunk] = []
-        try:
-            async for chunk in vendor.chunks(request):
-                chunks.append(chunk)
-                if len(chunks) == stop_after:
-                    break
-        finally:
-            await vendor.close()
-        return chunks
-
-    return run_async(read())
-
-
-def call(vendor: Vendor, method: str, *arguments: object) -> pd.DataFrame:
-    """Call one of the other methods, and close the vendor."""
-
-    async def read() -> pd.DataFrame:
-        try:
-            return await getattr(vendor, method)(*arguments)
-        finally:
-            await vendor.close()
-
-    return run_async(read())
-
-
-def rows_of(chunks: list[Chunk]) -> pd.DataFrame:
-    return pd.concat([chunk.frame for chunk in chunks])
-
-
-def same(found: pd.DataFrame, truth: pd.DataFrame) -> None:
-    """Equal to the last bit, in the same order."""
-    pd.testing.assert_frame_equal(found, truth, check_freq=False, check_exact=True)
 
 
 def check_cover(chunks: list[Chunk], request: Request, last: int | None = None) -> None:
