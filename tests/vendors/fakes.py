@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -105,6 +106,19 @@ TAPE = pd.DataFrame({"price": np.round(100 + _rng.normal(0, 1, 130), 2), "quanti
 SPLIT_DAY, DIVIDEND_DAY = "2014-06-09", "2014-05-08"
 
 
+@functools.cache
+def aapl_days() -> pd.DataFrame:
+    """The truth about daily bars."""
+    return bars_of("AAPL", CLOSES, AAPL, "1d")
+
+
+@functools.cache
+def aapl_minutes() -> pd.DataFrame:
+    """The truth about bars of a minute."""
+    return bars_of("AAPL", MINUTES + MINUTE, AAPL_MINUTES, "1m")
+
+
+@functools.cache
 def tape_of(kind: str) -> pd.DataFrame:
     """The truth about trades or quotes."""
     base = pd.DataFrame({"ts": pd.to_datetime(TAPE_TS, unit="ns", utc=True), "symbol": "AAPL", "seq": np.arange(130) * 7})
@@ -237,12 +251,14 @@ def binance(asked: Call, _: str) -> Reply:
     return Reply(told.data, told.status, dict(told.headers))
 
 
+@functools.cache
 def _btc_bars() -> pd.DataFrame:
     opened = np.arange(EXCHANGE.listed, EXCHANGE.now, 60_000)
     rows = np.array([EXCHANGE.kline("BTCUSDT", "1m", t)[1:6] for t in opened.tolist()], dtype=np.float64)
     return bars_of("BTCUSDT", opened * 10**6 + MINUTE, pd.DataFrame(rows, columns=["open", "high", "low", "close", "volume"]), "1m")
 
 
+@functools.cache
 def _btc_trades() -> pd.DataFrame:
     table = pd.DataFrame(EXCHANGE.trades("BTCUSDT", None, None, None, 10**6))
     numbers = {"price": table["p"].astype(float), "quantity": table["q"].astype(float), "aggressor": np.where(table["m"], -1.0, 1.0), "seq": table["a"]}
@@ -282,15 +298,14 @@ def _options(more: dict) -> dict:
 FAKES: dict[str, Fake] = {
     "polygon": Fake(
         polygon, lambda url, **more: PolygonVendor(base_url=url, **({"api_key": KEY, "page_rows": 37} | _options(more))),
-        {"bars/1d": lambda: bars_of("AAPL", CLOSES, AAPL, "1d"), "bars/1m": lambda: bars_of("AAPL", MINUTES + MINUTE, AAPL_MINUTES, "1m"),
-         "trades": lambda: tape_of("trades"), "quotes": lambda: tape_of("quotes")},
+        {"bars/1d": aapl_days, "bars/1m": aapl_minutes, "trades": lambda: tape_of("trades"), "quotes": lambda: tape_of("quotes")},
         unknown="NOPE", listed=("AAPL", "GONE", "MSFT", "ZEN"), events=3),
     "quandl table": Fake(
         quandl, lambda url, **more: QuandlVendor(base_url=url, **({"api_key": KEY, "window_days": 100} | _options(more))),
-        {"bars/1d": lambda: bars_of("AAPL", CLOSES, AAPL, "1d")}, unknown="NOPE", listed=("AAPL", "MSFT", "ZEN"), events=3),
+        {"bars/1d": aapl_days}, unknown="NOPE", listed=("AAPL", "MSFT", "ZEN"), events=3),
     "quandl series": Fake(
         quandl, lambda url, **more: QuandlVendor(base_url=url, form="series", **({"api_key": KEY, "window_days": 100} | _options(more))),
-        {"bars/1d": lambda: bars_of("AAPL", CLOSES, AAPL, "1d")}, unknown="NOPE", listed=("AAPL", "MSFT", "ZEN"), events=3, refuses_unknown=True),
+        {"bars/1d": aapl_days}, unknown="NOPE", listed=("AAPL", "MSFT", "ZEN"), events=3, refuses_unknown=True),
     "binance": Fake(
         binance, lambda url, **more: BinanceVendor(base_url=url, **({"api_key": KEY} | _options(more))),
         {"bars/1m": _btc_bars, "trades": _btc_trades},
