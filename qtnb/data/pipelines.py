@@ -16,7 +16,8 @@ from .calendars import missing_sessions, sessions
 from .loader import bar_bound
 from .providers.base import BarProvider
 from .reference import UpsertReport
-from .storage.base import BarStore, frame_to_rows, join_rows, rows_to_frame
+from .storage.base import BarStore
+from .storage.rows import frame_to_rows, join_rows, rows_to_frame
 from ..utils.time import BoundLike, format_ns, index_to_ns
 
 # %% ../../nbs/data/31_pipelines.ipynb #617265d5
@@ -70,7 +71,7 @@ def ingest(
     if not len(rows):
         raise DataError(f"{provider.name} has no bar between {start or 'its beginning'} and {end or 'its end'}; ask for a range that it covers.")
     frame = rows_to_frame(rows, provider.interval)
-    events = provider.fetch_events(sorted(set(rows.symbol)))
+    events = provider.fetch_events(list(rows.symbols))
     if dry_run:
         return _report(provider.name, frame, UpsertReport(f"bars/{provider.interval}", new=len(frame)), UpsertReport("events", new=len(events)), {}, True)
     return _write(provider.name, store, frame, events, provider.calendar, provider.interval, known_at)
