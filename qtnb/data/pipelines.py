@@ -74,7 +74,7 @@ class SymbolReport:
     gaps: list[tuple[int, int, int]] = field(default_factory=list)  # first and last missing bar, and how many, after asking twice
     error: str = ""  # why it stopped; "" when it did not
 
-
+# %% ../../nbs/data/31_pipelines.ipynb #3866cb25
 @dataclass(frozen=True)
 class FetchReport:
     "What a download asked for, brought and missed."
@@ -241,8 +241,8 @@ def _wanted(vendor: Vendor, kind: str, symbols: Sequence[str], start: BoundLike,
     last = now if end is None else min(bound(end, "end"), now)
     first = bound(start, "start")
     if first > last:
-        raise DataError(f"`start` was {start!s}, after the end of the range, {format_ns(last)}; a range runs from the earlier to the later date, and not beyond now; "
-                        "give an earlier start.")
+        raise DataError(f"`start` was {start!s}, after the end of the range, {format_ns(last)}; a range runs from the earlier to the later date, "
+                        "and not beyond now; give an earlier start.")
     return Request(kind, tuple(dict.fromkeys(symbols)), first, last, interval)
 
 
