@@ -74,7 +74,7 @@ class SymbolReport:
     gaps: list[tuple[int, int, int]] = field(default_factory=list)  # first and last missing bar, and how many, after asking twice
     error: str = ""  # why it stopped; "" when it did not
 
-# %% ../../nbs/data/31_pipelines.ipynb #3866cb25
+# %% ../../nbs/data/31_pipelines.ipynb #f4688b2b
 @dataclass(frozen=True)
 class FetchReport:
     "What a download asked for, brought and missed."
@@ -266,7 +266,7 @@ def backfill(
     request = _wanted(vendor, kind, symbols, start, end, interval, clock())
     return _run(vendor, store, request, plan_fetch(store, vendor, request, again=again), reference, together, dry_run, progress, clock)
 
-
+# %% ../../nbs/data/31_pipelines.ipynb #8081f88b
 def refresh(
     vendor: Vendor,  # where the data comes from; closed at the end
     store: BarStore,  # where it goes
