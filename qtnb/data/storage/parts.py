@@ -43,8 +43,8 @@ def _options(kind: str, interval: str) -> dict[str, Any]:
     counted = {c: "DELTA_BINARY_PACKED" for c in ("ts", "known_at", *(("seq",) if schema.sequenced else ()))}
     repeated = ["symbol", *schema.labels]
     if interval == "1d":
-        return {"compression": "zstd", "use_dictionary": repeated, "column_encoding": counted | {c: "BYTE_STREAM_SPLIT" for c in schema.numbers}}
-    return {"compression": "lz4", "use_dictionary": [*repeated, *schema.numbers], "column_encoding": counted}
+        return {"use_dictionary": repeated, "column_encoding": counted | {c: "PLAIN" for c in schema.numbers}}
+    return {"use_dictionary": [*repeated, *schema.numbers], "column_encoding": counted}
 
 
 def _arrow_schema(kind: str) -> pa.Schema:
@@ -67,7 +67,7 @@ class PartWriter:
         "Begin a file."
         self.kind, self.groups, self.prompt = kind, 0, True
         self.symbols: dict[str, list[Any]] = {}
-        self.writer = pq.ParquetWriter(file, _arrow_schema(kind), write_statistics=["symbol", "ts"], **_options(kind, interval))
+        self.writer = pq.ParquetWriter(file, _arrow_schema(kind), compression="lz4", write_statistics=["symbol", "ts"], **_options(kind, interval))
 
     def add(
         self,
@@ -119,13 +119,13 @@ def _inside(footer: pq.FileMetaData, facts: list[Any], start: int, end: int) -> 
     return range(hits[0], hits[-1] + 1) if hits else groups[:0]
 
 
-def _load(path: Path, groups: list[int] | None, columns: list[str]) -> pa.Table:
-    "Columns of some row groups; of all of them when None."
+def _load(path: Path, groups: list[int] | None, columns: list[str], rows: int = 0) -> pa.Table:
+    "Columns of some row groups, of all of them when None; by several threads when there are many rows."
     try:
         with pq.ParquetFile(path, metadata=_footer(path), memory_map=True, pre_buffer=False) as file:
             if groups is None:
                 return file.read(columns=columns)
-            return file.read_row_groups(groups, columns=columns, use_threads=len(groups) > 1 or file.metadata.num_rows > 50_000)
+            return file.read_row_groups(groups, columns=columns, use_threads=rows > 20_000)
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
@@ -151,7 +151,7 @@ def read_part(
         if not chosen:
             return empty_rows(kind)
     columns = ["ts", *schema.numbers, *(("seq",) if schema.sequenced else ()), *schema.labels, *(() if facts["prompt"] else ("known_at",))]
-    table = _load(path, None if chosen is None or len(chosen) == _footer(path).num_row_groups else chosen, columns)
+    table = _load(path, None if chosen is None or len(chosen) == _footer(path).num_row_groups else chosen, columns, sum(sizes))
     single = all(listed[s][ROWS] == listed[s][KEYS] for s in names)
     return _to_rows(table, kind, names, np.array(sizes, np.int64), start, end, single)
 
