@@ -97,7 +97,7 @@ def promise_more(call: Call, reply: Reply) -> Reply:
 
 def promise_less(call: Call, reply: Reply) -> Reply:
     """A Content-Length in the middle of the body."""
-    return replace(reply, length=len(reply.body) // 2)
+    return replace(reply, length=len(reply.body) // 2, headers={**reply.headers, "Connection": "close"})
 
 
 def broken_gzip(call: Call, reply: Reply) -> Reply:
