@@ -161,7 +161,8 @@ def test_holes_of_the_vendor_are_asked_for_twice_and_reported(workspace, server,
     (line,) = report.symbols
     assert sum(g[2] for g in line.gaps) == 7 and line.windows == 2 and "7 expected bar(s) missing in 1 gap(s)" in report.summary()
     server.always(loopback.honest)
-    mended = backfill(vendor(server), store, ["BTCUSDT"], "2025-01-15", "2025-01-15", interval="1m", again=True, progress=False, clock=lambda: exchange.now * NS)
+    mended = backfill(vendor(server), store, ["BTCUSDT"], "2025-01-15", "2025-01-15", interval="1m", again=True, progress=False,
+                      clock=lambda: exchange.now * NS)
     assert mended.symbols[0].new == 7 and mended.symbols[0].gaps == []
 
 
