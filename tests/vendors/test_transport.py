@@ -307,6 +307,7 @@ def test_keys_never_show(server: LoopbackVendor, told: ToldTime, caplog, twist, 
     assert any(KEY in value for value in sent)  # the canary was there to be heard
     heard = [record for record in caplog.records if record.name.startswith(("httpx", "httpcore"))]
     assert heard or kind is not None
+    assert not [record for record in heard if record.name == "httpx" and "apiKey" in record.getMessage()]  # it was not masked: it was never there
     shown += [logging.Formatter().format(record) for record in caplog.records] + [repr(record.__dict__) for record in caplog.records]
     for spelling in (KEY, *secrets.spellings()):
         assert not [text for text in shown if spelling in text]

@@ -6,7 +6,7 @@
 __all__ = ['NEEDED', 'read_refusal', 'check_refusal', 'read_table', 'read_series', 'read_csv', 'read_bars', 'parse_events',
            'vendor_references', 'parse_datasets', 'QuandlClient', 'fetch_datasets', 'QuandlVendor']
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #c8b17e70
+# %% ../../../nbs/data/14_providers_quandl.ipynb #7f4bede2
 import csv
 import io
 import re
@@ -29,7 +29,7 @@ from ..reference import empty_events, empty_reference, normalise_events, normali
 from ...utils.logging import scrub
 from ...utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #1d8255db
+# %% ../../../nbs/data/14_providers_quandl.ipynb #613c7675
 _REMEDIES: Mapping[str, tuple[type[VendorError], str]] = MappingProxyType({
     "A": (VendorRefused, "check QTNB_QUANDL_API_KEY"),
     "P": (VendorRefused, "the account may not read this; subscribe to it, or ask for another table"),
@@ -64,7 +64,7 @@ def check_refusal(
         text = scrub(f"{fault.get('code', '')} {fault.get('message', '')}".strip() if isinstance(fault, dict) else str(fault), secrets)
         raise read_refusal(text, name=name) or VendorError(f"{name} were refused: {text}; ask again later.")
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #c28602ec
+# %% ../../../nbs/data/14_providers_quandl.ipynb #04737d41
 NEEDED = ("date", "open", "high", "low", "close", "volume", "ex-dividend", "split_ratio")
 
 
@@ -112,7 +112,7 @@ def _part(body: object, key: str, name: str) -> dict[str, Any]:
         raise VendorError(f"{name} had no object `{key}`; the answer is damaged, or its format has changed; ask again later.")
     return part
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #4c222b67
+# %% ../../../nbs/data/14_providers_quandl.ipynb #7d400f3b
 def _cell(text: str) -> object:
     "A number where the text is one, otherwise the text; None where it is empty."
     try:
@@ -134,7 +134,7 @@ def read_csv(
     records = _records(lines[0], lines[1:], name)
     return [{k: v if k in ("ticker", "date") else _cell(str(v)) for k, v in r.items()} for r in records]
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #73e3fa6a
+# %% ../../../nbs/data/14_providers_quandl.ipynb #81d119fe
 def read_bars(
     records: Sequence[Record],  # rows of one stock, shape (R,)
     calendar: str = "XNYS",  # calendar of the sessions
@@ -165,7 +165,7 @@ def parse_events(
     whole = pd.concat([f for f in found if len(f)]) if any(map(len, found)) else empty_events()
     return normalise_events(whole, name=f"events of {symbol} by Quandl")
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #6a50beab
+# %% ../../../nbs/data/14_providers_quandl.ipynb #963a9d1e
 def vendor_references(
     events: pd.DataFrame,  # canonical events of one stock
     bars: pd.DataFrame,  # its raw bars, with those of the ex-dates
@@ -177,7 +177,7 @@ def vendor_references(
     cash = (events["kind"] == "dividend").to_numpy()
     return events.assign(reference=np.where(cash, on_day + events["value"].to_numpy(), events["reference"].to_numpy()))
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #aeb3781c
+# %% ../../../nbs/data/14_providers_quandl.ipynb #b9941cf3
 _SUFFIX = re.compile(r"\s*(\([A-Z0-9_.]+\))?\s*Prices, Dividends, Splits and Trading Volume\s*$")
 
 
@@ -192,7 +192,7 @@ def parse_datasets(
              "note": f"WIKI {r.get('oldest_available_date') or '?'} to {r.get('newest_available_date') or '?'}"} for r in records]
     return normalise_instruments(pd.DataFrame(rows)) if rows else empty_reference("instruments")
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #d3f87dea
+# %% ../../../nbs/data/14_providers_quandl.ipynb #1694e1c4
 class QuandlClient:
     "Asks Nasdaq Data Link for WIKI."
 
@@ -261,7 +261,7 @@ class QuandlClient:
         found = await (self.table if self._form == "table" else self.series)(symbol, days[0], days[1])
         return sorted(found, key=lambda r: r["date"] if is_day(r["date"]) else "")
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #cd71ec5c
+# %% ../../../nbs/data/14_providers_quandl.ipynb #1039cb96
 async def fetch_datasets(
     client: QuandlClient,  # who asks
     symbols: Sequence[str] | None,  # the stocks; None = all
@@ -279,7 +279,7 @@ async def fetch_datasets(
                        what="the list of WIKI")
     return [r async for body in pages for r in body.get("datasets") or []]
 
-# %% ../../../nbs/data/14_providers_quandl.ipynb #4f4f96cf
+# %% ../../../nbs/data/14_providers_quandl.ipynb #c7b31535
 def _row_fault(record: Record) -> str:
     "The rule that a row breaks, so that it cannot be read."
     return "" if is_day(record["date"]) else "the date is like 2020-01-02"

@@ -6,7 +6,7 @@
 __all__ = ['Record', 'P', 'Page', 'check_offered', 'is_whole', 'read_wholes', 'is_day', 'read_days', 'day_closes', 'event_opens',
            'warn_left_out', 'window_chunk', 'read_pages', 'cut_windows']
 
-# %% ../../../nbs/data/10c_providers_windows.ipynb #73027468
+# %% ../../../nbs/data/10c_providers_windows.ipynb #7cd8bc7c
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -23,7 +23,7 @@ from .base import Chunk, Request
 from ..schema import collect_violations
 from ...utils.time import format_ns, to_index
 
-# %% ../../../nbs/data/10c_providers_windows.ipynb #500d2ca3
+# %% ../../../nbs/data/10c_providers_windows.ipynb #60f860da
 def check_offered(
     request: Request,  # what is asked
     offers: Mapping[str, tuple[str, ...]],  # kind of table -> intervals
@@ -35,7 +35,7 @@ def check_offered(
     if request.interval not in offers[request.kind]:
         raise unknown_name(f"interval of {request.kind} of {name}", request.interval, offers[request.kind])
 
-# %% ../../../nbs/data/10c_providers_windows.ipynb #cf62bd6a
+# %% ../../../nbs/data/10c_providers_windows.ipynb #8c31567e
 Record = Mapping[str, Any]  # one object of a JSON answer
 
 
@@ -59,7 +59,7 @@ def read_wholes(
             raise VendorError(f"row {at} of {name} had `{key}` {cell!r}; it must be a whole number; the answer is damaged, or its format has changed.")
     return np.array(cells, dtype=np.int64)
 
-# %% ../../../nbs/data/10c_providers_windows.ipynb #83902aa8
+# %% ../../../nbs/data/10c_providers_windows.ipynb #b2fdcae6
 def _known(calendar: str, days: np.ndarray, reach: int = 0) -> pd.DataFrame:
     "Sessions around some days."
     return sessions(calendar, pd.Timestamp(days.min()).date(), (pd.Timestamp(days.max()) + pd.Timedelta(days=reach)).date())
@@ -118,7 +118,7 @@ def event_opens(
     opens = np.append(table["open"].to_numpy(), -1)
     return opens[np.searchsorted(table["session"].to_numpy().astype("M8[D]"), days)]
 
-# %% ../../../nbs/data/10c_providers_windows.ipynb #69857e8a
+# %% ../../../nbs/data/10c_providers_windows.ipynb #6c056a64
 def warn_left_out(
     rows: Sequence[object],  # what was left out, as text
     what: str,  # what they are: "dividend(s) of Polygon"
@@ -129,7 +129,7 @@ def warn_left_out(
         some = "; ".join(str(r) for r in rows[:3]) + ("; ..." if len(rows) > 3 else "")
         warnings.warn(f"{len(rows)} {what} left out: {why}: {some}.", DataWarning, stacklevel=3)
 
-# %% ../../../nbs/data/10c_providers_windows.ipynb #b9c59936
+# %% ../../../nbs/data/10c_providers_windows.ipynb #1fab3006
 def window_chunk(
     request: Request,  # what was asked
     symbol: str,  # whose rows they are
@@ -152,7 +152,7 @@ def window_chunk(
     rows = [int(i) for i in np.flatnonzero(own)]
     return answer_chunk(request, symbol, first, last, flat, source=source, known_at=known_at, violations=wrong, rows=rows, refused=refused)
 
-# %% ../../../nbs/data/10c_providers_windows.ipynb #92b64426
+# %% ../../../nbs/data/10c_providers_windows.ipynb #66eb1964
 P = TypeVar("P")
 _EMPTY_PAGES = 20  # so many pages without a row, one after the other, are a vendor that has lost its way
 
@@ -175,7 +175,7 @@ async def read_pages(
                                   "an answer comes to an end; what came before is complete, go on from there later.")
             yield page
 
-# %% ../../../nbs/data/10c_providers_windows.ipynb #de0bfaee
+# %% ../../../nbs/data/10c_providers_windows.ipynb #23961321
 Page = tuple[Sequence[Record], int | None]  # rows, sorted by time; the instant up to which the answer is whole when this page is the last, otherwise None
 
 
