@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DuckDBStore', 'query_lake']
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #a462b0f2
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #535ff16a
 import contextlib
 import os
 import random
@@ -27,7 +27,7 @@ from .parquet import ParquetStore
 from .rows import Rows, split_dataset
 from .sql import Dialect, Session, SqlStore, begin_session, columns_of, key_of, quoted, table_name, view_name, view_sql
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #6911b103
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #ffc505fc
 def _pause() -> None:
     "Let others go first for a few milliseconds."
     time.sleep(random.uniform(0.001, 0.004))
@@ -71,7 +71,7 @@ def _turn(
         if handle >= 0:
             os.close(handle)
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #2bfb6234
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #2a417096
 def _try_connect(path: Path, write: bool) -> Any:
     "A connection, or None when the file is in use."
     import duckdb
@@ -104,7 +104,7 @@ def _opened(path: Path, write: bool, wait: float) -> Iterator[Any]:
             raise _busy(path, wait)
         _pause()
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #68f55c17
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #d446d09d
 def _first_line(error: BaseException) -> str:
     "What happened, without pointers and advice."
     return str(error).strip().splitlines()[0][:300]
@@ -134,7 +134,7 @@ def _transaction(connection: Any) -> Iterator[None]:
             connection.execute("ROLLBACK")
         raise
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #fada7152
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #371bf640
 def _rows_of(table: pa.Table, kind: str) -> Rows:
     "Rows out of an Arrow table that is sorted by symbol."
     schema = find_schema(kind)
@@ -148,7 +148,7 @@ def _rows_of(table: pa.Table, kind: str) -> Rows:
     return Rows(kind, tuple(names.dictionary.to_pylist()), names.indices.to_numpy().astype(np.int32), table.column("ts").to_numpy(), values,
                 table.column("known_at").to_numpy(), seq, labels)
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #78e9d404
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #24947996
 class DuckDBStore(SqlStore):
     "A store in one DuckDB file."
 
@@ -211,7 +211,7 @@ class DuckDBStore(SqlStore):
             begin_session(connection, self.dialect, str(self.path))
             return _answer(connection, query)
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #c005afd7
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #718c6afb
 def _answer(connection: Any, query: str, files: Sequence[str] = ()) -> pd.DataFrame:
     "Run a query that only reads; times come back in UTC."
     import duckdb
@@ -232,7 +232,7 @@ def _answer(connection: Any, query: str, files: Sequence[str] = ()) -> pd.DataFr
         frame[name] = frame[name].dt.tz_localize("UTC")
     return frame
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #8aeaea16
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #c0a764e7
 def _lake_files(root: Path) -> dict[str, list[str]]:
     "The files that count, by dataset and reference table."
     datasets = {d: ParquetStore(root)._dataset(d) for d in ParquetStore(root)._datasets()} | {name: Dataset(root / name) for name in REFERENCE}
@@ -267,8 +267,10 @@ def query_lake(
             with contextlib.closing(duckdb.connect()) as connection:
                 _make_views(connection, files, DuckDBStore.dialect.instant)
                 return _answer(connection, query, [f for paths in files.values() for f in paths])
-        except duckdb.Error as error:
-            said = _first_line(error)
-            if all(os.path.exists(f) for paths in files.values() for f in paths):
+        except (duckdb.Error, ConfigError) as error:
+            said, there = _first_line(error), all(os.path.exists(f) for paths in files.values() for f in paths)
+            if there and isinstance(error, ConfigError):
+                raise
+            if there:
                 break
     raise StorageError(f"the lake {root} could not be read ({said}); a file is damaged or missing; restore it, or load these rows again.")
