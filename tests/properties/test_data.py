@@ -64,7 +64,7 @@ def fresh_store(kind: str, clock=lambda: 0, server: PostgresServer | None = None
                "duckdb": lambda: DuckDBStore(folder / "lake.duckdb", clock=clock)}[kind]()
 
 
-kinds = st.sampled_from(["memory"] * 7 + ["parquet"] * 2 + ["duckdb"])  # those on disk wait for the disk: try them less often
+kinds = st.sampled_from(["memory"] * 14 + ["parquet"] * 5 + ["duckdb"])  # those on disk wait for the disk: try them less often
 
 
 @settings(EFFORT)

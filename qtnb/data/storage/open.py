@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['store_from_url', 'workspace_store']
 
-# %% ../../../nbs/data/24_storage_open.ipynb #6b613d58
+# %% ../../../nbs/data/24_storage_open.ipynb #0c79ce13
 import os
 from os import PathLike
 from pathlib import Path
@@ -14,7 +14,7 @@ from ...config.settings import Settings
 from ...core.errors import ConfigError, unknown_name
 from .base import STORES, BaseStore
 
-# %% ../../../nbs/data/24_storage_open.ipynb #91d0d9c7
+# %% ../../../nbs/data/24_storage_open.ipynb #ee55181e
 def store_from_url(
     text: str | PathLike[str],  # path of a lake or of a .duckdb file, or a URL: duckdb://, postgresql://
 ) -> BaseStore:  # the store; nothing is read or connected yet
@@ -31,7 +31,7 @@ def store_from_url(
         raise unknown_name("kind of store", scheme, ["duckdb", "postgresql"])
     return STORES.get("duckdb" if place.endswith(".duckdb") else "parquet")(Path(place).expanduser())
 
-# %% ../../../nbs/data/24_storage_open.ipynb #9c5c8480
+# %% ../../../nbs/data/24_storage_open.ipynb #74f609af
 def workspace_store(
     settings: Settings,  # the settings in force
 ) -> BaseStore:  # the store; nothing is read or connected yet

@@ -7,10 +7,10 @@ __all__ = ['SQL_FORMAT', 'quoted', 'view_name', 'table_name', 'Dialect', 'column
            'check_format', 'general_sql', 'Session', 'begin_session', 'rows_to_columns', 'frame_to_columns',
            'columns_to_frame', 'Facts', 'pieces', 'SqlEngine', 'SqlStore']
 
-# %% ../../../nbs/data/21a_storage_sql.ipynb #15fd7df8
+# %% ../../../nbs/data/21a_storage_sql.ipynb #e103b40a
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from .base import BaseStore, Change
 from .rows import Rows, add_sums, empty_rows, join_rows, merge_rows, row_sums, split_dataset
 from ...utils.time import index_to_ns, to_index
 
-# %% ../../../nbs/data/21a_storage_sql.ipynb #15f07257
+# %% ../../../nbs/data/21a_storage_sql.ipynb #5bbd5dc9
 def quoted(
     name: str,  # name of a table, a column, a schema
 ) -> str:  # the name as SQL takes it literally
@@ -40,7 +40,8 @@ def view_name(
         return name
     kind, interval = split_dataset(name)
     if not re.fullmatch(r"[a-z0-9]{1,20}", interval):
-        raise DataError(f"`interval` was {interval!r}; in a database it is part of a table's name, so it is small letters and digits; write it as in '1d', '5m'.")
+        raise DataError(f"`interval` was {interval!r}; in a database it is part of a table's name, so it is small letters and digits; "
+                        "write it as in '1d' or '5m'.")
     return kind if "/" not in name else f"{kind}_{interval}"
 
 
@@ -299,7 +300,7 @@ class _SqlReader(SqlEngine):
         with self._reading() as session:
             return self._reference(session, name)
 
-# %% ../../../nbs/data/21a_storage_sql.ipynb #91c24f72
+# %% ../../../nbs/data/21a_storage_sql.ipynb #1c611f05
 def _merge_piece(piece: Rows, old: Mapping[str, Rows], now: int, dated: bool, dataset: str) -> tuple[Rows, dict[str, UpsertReport]]:
     "What is new in a piece, and the report of each symbol."
     if not old:
@@ -310,6 +311,11 @@ def _merge_piece(piece: Rows, old: Mapping[str, Rows], now: int, dated: bool, da
 
 class SqlStore(_SqlReader, BaseStore):
     "A store in a database: the primitives over an engine."
+
+    def fingerprint(self) -> str:
+        "sha256 hex of everything stored at one moment: the same for the same content in every kind of store."
+        with self._reading() as session:
+            return BaseStore.fingerprint(_Snapshot(session))
 
     def _prepare(self, session: Session, name: str) -> None:
         "Make the tables that are missing."
@@ -362,3 +368,13 @@ class SqlStore(_SqlReader, BaseStore):
                 session.db.execute(f"DELETE FROM {quoted(table_name(name))}")
                 self._load(session, table_name(name), frame_to_columns(name, after))
             return report
+
+
+class _Snapshot(SqlStore):
+    "A store as one transaction sees it."
+
+    def __init__(self, session: Session | None):
+        self.session = session
+
+    def _reading(self) -> AbstractContextManager[Session | None]:
+        return nullcontext(self.session)
