@@ -232,7 +232,7 @@ def _answer(connection: Any, query: str, files: Sequence[str] = ()) -> pd.DataFr
         frame[name] = frame[name].dt.tz_localize("UTC")
     return frame
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #c0a764e7
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #33b37965
 def _lake_files(root: Path) -> dict[str, list[str]]:
     "The files that count, by dataset and reference table."
     datasets = {d: ParquetStore(root)._dataset(d) for d in ParquetStore(root)._datasets()} | {name: Dataset(root / name) for name in REFERENCE}
@@ -246,7 +246,11 @@ def _make_views(connection: Any, files: Mapping[str, Sequence[str]], instant: st
     for name, paths in files.items():
         columns = ", ".join(whole.get(kind, "{}").replace("{}", quoted(c)) for c, kind in columns_of(name).items())
         listed = ", ".join("'" + p.replace("'", "''") + "'" for p in paths)
-        connection.execute(f"CREATE VIEW {quoted(table_name(name))} AS SELECT {columns} FROM read_parquet([{listed}], hive_partitioning = false)")
+        source = f"read_parquet([{listed}], hive_partitioning = false)"
+        if "TIMESTAMP WITH TIME ZONE" in {kind for _, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}:
+            raise StorageError("this version of duckdb rounds the instants of Parquet files to microseconds; SQL over the lake needs every nanosecond; "
+                               "upgrade duckdb to 2.0 or later.")
+        connection.execute(f"CREATE VIEW {quoted(table_name(name))} AS SELECT {columns} FROM {source}")
         connection.execute(f"CREATE VIEW {quoted(view_name(name))} AS {view_sql(name, instant)}")
 
 

@@ -232,7 +232,7 @@ def pieces(
     if last > first:
         yield rows.take(slice(first, last))
 
-# %% ../../../nbs/data/21a_storage_sql.ipynb #10a6dec9
+# %% ../../../nbs/data/21a_storage_sql.ipynb #9ac1f002
 class SqlEngine:
     "What a kind of database has to say for itself."
 
@@ -258,7 +258,7 @@ class SqlEngine:
     def _before_create(self, session: Session) -> None:
         "Called once before tables are made."
 
-
+# %% ../../../nbs/data/21a_storage_sql.ipynb #ec13f1f0
 class _SqlReader(SqlEngine):
     "Reading."
 
@@ -300,7 +300,7 @@ class _SqlReader(SqlEngine):
         with self._reading() as session:
             return self._reference(session, name)
 
-# %% ../../../nbs/data/21a_storage_sql.ipynb #1c611f05
+# %% ../../../nbs/data/21a_storage_sql.ipynb #9a5f2279
 def _merge_piece(piece: Rows, old: Mapping[str, Rows], now: int, dated: bool, dataset: str) -> tuple[Rows, dict[str, UpsertReport]]:
     "What is new in a piece, and the report of each symbol."
     if not old:
@@ -308,7 +308,7 @@ def _merge_piece(piece: Rows, old: Mapping[str, Rows], now: int, dated: bool, da
     merged = {s: merge_rows(old.get(s, empty_rows(piece.kind)), piece.one(s, span), now=now, dated=dated, dataset=dataset) for s, span in piece.spans()}
     return join_rows([added for added, _ in merged.values()], kind=piece.kind, forward=True), {s: report for s, (_, report) in merged.items()}
 
-
+# %% ../../../nbs/data/21a_storage_sql.ipynb #9f1b128d
 class SqlStore(_SqlReader, BaseStore):
     "A store in a database: the primitives over an engine."
 
@@ -369,7 +369,7 @@ class SqlStore(_SqlReader, BaseStore):
                 self._load(session, table_name(name), frame_to_columns(name, after))
             return report
 
-
+# %% ../../../nbs/data/21a_storage_sql.ipynb #daad93cd
 class _Snapshot(SqlStore):
     "A store as one transaction sees it."
 
