@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from services import PostgresServer, schema_of_its_own
+from support import wait_for
 
 from qtnb.core.errors import DataError, MissingExtraError, SchemaError, StorageError
 from qtnb.data.reference import REFERENCE, normalise_events
@@ -787,6 +789,12 @@ def test_a_waiting_writer_gets_in_between_readers(tmp_path):
         finish(reader)
 
 
+def test_a_half_made_file_is_made_anew(tmp_path):
+    (tmp_path / ".s.duckdb.new").write_bytes(b"half")
+    store = DuckDBStore(tmp_path / "s.duckdb")
+    assert store.upsert_bars(bars()).new == 5 and sorted(p.name for p in tmp_path.iterdir()) == ["s.duckdb", "s.duckdb.lock"]
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path):
     (tmp_path / "s.duckdb").write_bytes(b"ticker,close\n" * 2000)
     store = DuckDBStore(tmp_path / "s.duckdb")
@@ -887,9 +895,28 @@ def test_connections_are_given_back(server_store, postgres_server):
     assert len(pids) == 1  # one was enough for all of that
     server_store.close()
     with psycopg.connect(postgres_server.url(), autocommit=True) as other:
-        while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", [pids]).fetchall():
-            pass
+        wait_for(lambda: not other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", [pids]).fetchall(), "the end of the connection")
     assert closes(server_store) == [10] * 5  # a closed store opens again
+
+
+def test_connections_stay_in_their_process(server_store):
+    server_store.clock = _then  # a function that can be pickled
+    server_store.upsert_bars(bars())
+    (_, connection), = server_store._connections._idle
+    copy = pickle.loads(pickle.dumps(server_store))
+    with copy:
+        assert repr(copy) == repr(server_store) and closes(copy) == [10] * 5
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os._exit(0 if closes(server_store) == [10] * 5 and server_store._connections._idle[0][1] is not connection else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert closes(server_store) == [10] * 5 and server_store._connections._idle[0][1] is connection  # the child did not end it
+
+
+def _then() -> int:
+    return NOW
 
 
 def test_a_user_without_rights_is_told(server_store, postgres_server):
