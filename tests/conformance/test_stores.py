@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from services import PostgresServer, schema_of_its_own
+from services import PostgresServer, schema_of_its_own, start_postgres, stop_postgres
 from support import wait_for
 
 from qtnb.core.errors import DataError, MissingExtraError, SchemaError, StorageError
@@ -917,6 +917,49 @@ def test_connections_stay_in_their_process(server_store):
 
 def _then() -> int:
     return NOW
+
+
+@pytest.mark.slow
+def test_a_server_that_crashes_keeps_what_was_reported(require_tool):
+    import psycopg
+
+    require_tool("postgres")
+    server = start_postgres(fsync="on")  # one of its own: the others would lose their connections
+    try:
+        store = PostgresStore(server.url())
+        place, reached = Place("postgres", lambda name, **how: store), 0.0
+        body = """
+        try:
+            for price in range(int(sys.argv[1]) + 1, 10_000):
+                store.upsert_bars(three_years("X", price))
+                print(price, flush=True)
+        except StorageError as error:
+            print(error)
+        """
+        for _ in range(3):
+            writer = place.script(body, int(reached))
+            writer.stdout.readline()
+            with psycopg.connect(server.url(), autocommit=True) as other:
+                busy: list[tuple[int]] = []
+                query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'qtnb' AND state = 'active'"
+                wait_for(lambda: busy.extend(other.execute(query).fetchall()) or busy, "a write")  # noqa: B023
+            os.kill(busy[0][0], signal.SIGKILL)  # then the server ends every connection and recovers from its log
+            *written, message = finish(writer).splitlines()
+            assert "the connection was lost, so a write was kept whole or not at all; repeat it" in message
+            wait_for(lambda: _answers(store), "the recovery of the server")
+            state = store.read_bars(["X"], *ALL)["close"]
+            assert len(state) == 1000 and state.nunique() == 1 and state.iloc[0] >= max([reached, *map(float, written)])
+            reached = float(state.iloc[0])
+        assert store.upsert_bars(store.read_bars(["X"], *ALL) + 1).revised == 1000
+        store.close()
+    finally:
+        stop_postgres(server)
+
+
+def _answers(store: BarStore) -> bool:
+    with contextlib.suppress(StorageError):
+        return store.intervals() == ["1d"]
+    return False
 
 
 def test_a_user_without_rights_is_told(server_store, postgres_server):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['public_url', 'encode_copy', 'decode_copy', 'fetch_sql', 'PostgresStore']
 
-# %% ../../../nbs/data/23_storage_postgres.ipynb #2119117c
+# %% ../../../nbs/data/23_storage_postgres.ipynb #f1b8d97a
 import contextlib
 import os
 import struct
@@ -24,7 +24,7 @@ from .rows import Rows, split_dataset
 from .sql import Dialect, Session, SqlStore, begin_session, key_of, quoted, table_name
 from ...utils.logging import scrub
 
-# %% ../../../nbs/data/23_storage_postgres.ipynb #53559ea5
+# %% ../../../nbs/data/23_storage_postgres.ipynb #fb4f2be9
 def public_url(
     url: str,  # postgresql://user:password@host:port/database?option=value
 ) -> str:  # the same without passwords
@@ -43,7 +43,7 @@ def _passwords(url: str) -> list[str]:
     found = [password, *(v for k, v in parse_qsl(options) if "password" in k.lower())]
     return [url, *(form for p in found if p for form in (p, unquote(p)))]
 
-# %% ../../../nbs/data/23_storage_postgres.ipynb #f1d3c65e
+# %% ../../../nbs/data/23_storage_postgres.ipynb #94591007
 def _driver() -> Any:
     "The module psycopg."
     try:
@@ -66,7 +66,7 @@ def _remedy(error: BaseException, driver: Any, wait: float) -> str:
     ]
     return next((text for classes, text in remedies if isinstance(error, classes)), "check the values and the version of the server.")
 
-# %% ../../../nbs/data/23_storage_postgres.ipynb #07aa56d2
+# %% ../../../nbs/data/23_storage_postgres.ipynb #e4e06587
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 _END = struct.pack(">h", -1)
 
@@ -103,7 +103,7 @@ def decode_copy(
     start, width = len(_SIGNATURE), np.dtype(fields).itemsize
     return np.frombuffer(content, fields, (len(content) - start - len(_END)) // width, start)
 
-# %% ../../../nbs/data/23_storage_postgres.ipynb #83e8a96c
+# %% ../../../nbs/data/23_storage_postgres.ipynb #482362a7
 _CONNECT = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "application_name": "qtnb"}
 
 
@@ -146,7 +146,7 @@ class _Connections:
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
         "Lend a connection for one transaction; errors become sentences without the password."
-        driver = _driver()
+        driver, connection = _driver(), None
         try:
             connection = self._take()
             try:
@@ -159,12 +159,14 @@ class _Connections:
                     connection.close()
         except (driver.Error, UnicodeError) as error:
             said = scrub(" ".join(str(error).split())[:400], _passwords(self.url))
-            raise StorageError(f"{public_url(self.url)} refused the operation ({said}); nothing was changed; {_remedy(error, driver, self.wait)}") from None
+            lost = connection is not None and isinstance(error, driver.OperationalError) and connection.broken
+            fate = "the connection was lost, so a write was kept whole or not at all; repeat it, which is safe" if lost else "nothing was changed"
+            raise StorageError(f"{public_url(self.url)} refused the operation ({said}); {fate}; {_remedy(error, driver, self.wait)}") from None
 
     def close(self) -> None:
         _close_all(self._idle)
 
-# %% ../../../nbs/data/23_storage_postgres.ipynb #ca1a5084
+# %% ../../../nbs/data/23_storage_postgres.ipynb #060c6be8
 def fetch_sql(
     dataset: str,  # "bars/1d", "trades"
     columns: Sequence[str],  # what to select
@@ -216,7 +218,7 @@ def _fetch_rows(db: Any, dataset: str, symbols: Sequence[str], start: int, end: 
     ts, *seq, known = (found[c].astype(np.int64) for c in whole)
     return Rows(kind, tuple(symbols), (found["place"] - 1).astype(np.int32), ts, values, known, seq[0] if seq else None, labels)
 
-# %% ../../../nbs/data/23_storage_postgres.ipynb #7199a524
+# %% ../../../nbs/data/23_storage_postgres.ipynb #daceb3ae
 class PostgresStore(SqlStore):
     "A store in a schema of a Postgres database."
 
