@@ -211,7 +211,14 @@ def events_as_of(
     chosen = events if symbols is None else events[events["symbol"].isin(list(symbols))]
     if as_of is not None and len(chosen):
         chosen = chosen[index_to_ns(chosen["known_at"]) <= as_of]
-    return chosen.sort_values(list(_EVENT_KEY)).drop_duplicates(["ts", "symbol", "kind"], keep="last").reset_index(drop=True)
+    keys = [index_to_ns(chosen[c]) if c in ("ts", "known_at") else chosen[c].to_numpy(object) for c in _EVENT_KEY]
+    forward, level = np.zeros(max(len(chosen) - 1, 0), bool), np.ones(max(len(chosen) - 1, 0), bool)
+    for key in keys[:-1]:
+        forward |= level & (key[1:] > key[:-1])
+        level &= key[1:] == key[:-1]  # in the end: whether the row before is an earlier revision of this one
+    if not (forward | (level & (keys[-1][1:] > keys[-1][:-1]))).all():
+        return chosen.sort_values(list(_EVENT_KEY)).drop_duplicates(["ts", "symbol", "kind"], keep="last").reset_index(drop=True)
+    return (chosen[~np.r_[level, False]] if level.any() else chosen).reset_index(drop=True)  # the usual case: stored tables are in order
 
 
 def members_on(
