@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AdjustMode', 'ADJUST_MODES', 'Actions', 'actions_of', 'event_factors', 'factors_at', 'adjust_bars']
 
-# %% ../../nbs/data/02_adjust.ipynb #88cc233b
+# %% ../../nbs/data/02_adjust.ipynb #cdcb412b
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from ..core.errors import DataError, unknown_name
 from .schema import PRICE_COLUMNS
 from ..utils.time import BoundLike, format_ns, index_to_ns, parse_bound
 
-# %% ../../nbs/data/02_adjust.ipynb #71999038
+# %% ../../nbs/data/02_adjust.ipynb #f512bfbd
 AdjustMode = Literal["none", "splits", "all"]
 ADJUST_MODES: tuple[str, ...] = ("none", "splits", "all")
 _APPLIED = {"none": (), "splits": ("split", "spin_off"), "all": ("split", "spin_off", "dividend")}
@@ -47,15 +47,14 @@ def actions_of(
     columns = (events["symbol"].to_numpy(object), ts, kind, events["value"].to_numpy(), events["reference"].to_numpy())
     return Actions(*(c[keep] for c in columns))
 
-# %% ../../nbs/data/02_adjust.ipynb #9b0fb28d
+# %% ../../nbs/data/02_adjust.ipynb #0784aab1
 def event_factors(
     actions: Actions,  # events of any symbols
-    before: np.ndarray | float = np.nan,  # raw close before each event, where the event does not state it; NaN = no bar before, shape (E,)
+    before: np.ndarray | float = np.nan,  # raw close before each event, used where the event does not state it, shape (E,)
 ) -> tuple[np.ndarray, np.ndarray]:  # factor of the prices before each event, factor of the volumes; shape (E,)
     "Find what each event multiplies the prices and volumes before it by."
     is_split = actions.kind == "split"
     reference = np.where(np.isnan(actions.reference), before, actions.reference)
-    reference = np.where(np.isnan(reference), np.inf, reference)  # nothing lies before: nothing to multiply
     price = np.where(is_split, 1.0 / actions.value, 1.0 - actions.value / reference)
     if (price <= 0).any():
         i = int(np.flatnonzero(price <= 0)[0])
@@ -64,7 +63,7 @@ def event_factors(
                         f"a {word} is smaller than the price; mend the event, or record it as a delisting.")
     return price, np.where(is_split, actions.value, 1.0)
 
-# %% ../../nbs/data/02_adjust.ipynb #0db457e1
+# %% ../../nbs/data/02_adjust.ipynb #336d20b5
 def factors_at(
     ts: np.ndarray,  # closes of the bars, int64 ns UTC, shape (T,)
     at: np.ndarray,  # instants of the events, sorted, shape (E,)
@@ -74,7 +73,7 @@ def factors_at(
     later = np.concatenate([np.cumprod(factors[::-1])[::-1], [1.0]])
     return later[np.searchsorted(at, ts, side="right")]
 
-# %% ../../nbs/data/02_adjust.ipynb #ddc30141
+# %% ../../nbs/data/02_adjust.ipynb #78f61ead
 class _Stretches(NamedTuple):
     "Rows of a table in the order of symbols, cut where an event takes effect."
 
@@ -103,7 +102,7 @@ class _Stretches(NamedTuple):
 
 
 def _cut(index: pd.MultiIndex, actions: Actions) -> tuple[_Stretches, Actions]:
-    "Cut a table at its events; the events come back in order of symbol and time, without those of other symbols."
+    "Cut a table at its events; the events come back in order of symbol and time, without those of other symbols and those before the first row."
     place = {name: i for i, name in enumerate(index.levels[1])}
     owner = np.array([place.get(name, -1) for name in actions.symbol], np.int64)
     chosen = np.lexsort((actions.ts, owner))
@@ -117,9 +116,13 @@ def _cut(index: pd.MultiIndex, actions: Actions) -> tuple[_Stretches, Actions]:
     order = slice(None) if symbols == 1 else np.argsort(codes.astype(np.int16) if symbols < 2**15 else codes, kind="stable")
     keys = codes[order].astype(np.int64) * width + steps[order]
     edges = np.searchsorted(keys, owner * width + np.searchsorted(instants, actions.ts, side="left"))
-    return _Stretches(order, owner, edges, np.searchsorted(keys, np.arange(symbols + 1) * width)), actions
+    bounds = np.searchsorted(keys, np.arange(symbols + 1) * width)
+    late = edges > bounds[owner]  # an event without a row before it multiplies nothing
+    if not late.all():
+        actions, owner, edges = Actions(*(c[late] for c in actions)), owner[late], edges[late]
+    return _Stretches(order, owner, edges, bounds), actions
 
-# %% ../../nbs/data/02_adjust.ipynb #705a8b4f
+# %% ../../nbs/data/02_adjust.ipynb #2f9d6bb2
 _SIZES = ("volume", "quantity", "bid_size", "ask_size")
 _PRICES = frozenset((*PRICE_COLUMNS, *(f"{side}_{c}" for side in ("bid", "ask") for c in PRICE_COLUMNS), "price", "bid", "ask"))
 
@@ -147,8 +150,8 @@ def adjust_bars(
 
 
 def _close_before(frame: pd.DataFrame, stretches: _Stretches, actions: Actions) -> np.ndarray | float:
-    "The last close in the table before each event; NaN where the table has none."
-    lacking = np.isnan(actions.reference) & (actions.kind != "split") & (stretches.edges > stretches.bounds[stretches.owner])
+    "The last close in the table before each event that does not state it."
+    lacking = np.isnan(actions.reference) & (actions.kind != "split")
     if not lacking.any():
         return np.nan
     if "close" not in frame:

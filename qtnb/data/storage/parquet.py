@@ -72,6 +72,13 @@ def _places(path: Path, column: str) -> dict[str, np.ndarray]:
     return dict(zip(map(str, names), np.split(rows, np.searchsorted(codes[rows], np.arange(1, len(names)))), strict=True)) if len(names) else {}
 
 
+@functools.lru_cache(maxsize=64)
+def _sessions(path: Path, calendar: str) -> pd.DataFrame:
+    "The sessions of a calendar; shared, to be copied before they are changed."
+    table = _read_frame(path)
+    return table.loc[table["calendar"] == calendar, ["session", "open", "close"]].reset_index(drop=True)
+
+
 class _Tables:
     "The reference tables of a lake."
 
@@ -90,6 +97,11 @@ class _Tables:
         table, places = found[0]
         rows = [places[v] for v in dict.fromkeys(values) if v in places]
         return table.take(np.sort(np.concatenate(rows)) if rows else [])
+
+    def read_sessions(self, calendar: str) -> pd.DataFrame:
+        "Stored sessions of a calendar."
+        _, found = read_parts(Dataset(self.root / "sessions"), lambda path, facts: _sessions(path, calendar))
+        return found[0].copy(deep=False) if found else super().read_sessions(calendar)  # type: ignore[misc]
 
     def _change_reference(self, name: str, change: Change) -> UpsertReport:
         dataset = Dataset(self.root / name)
