@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.errors import DataError, DataWarning, unknown_name
 from .adjust import ADJUST_MODES, AdjustMode, adjust_bars
 from .calendars import Gap, describe_gaps
-from .schema import find_schema
+from .schema import TICK, find_schema
 from .sources import Source, bar_bound, name_source, open_store
 from .storage.base import BarStore
 from .symbols import unknown_symbol
@@ -46,11 +46,12 @@ class Question:
         frame = self.store.read(self.kind, self.symbols, self.lower, self.upper, interval=self.interval, as_of=self.known)
         if not len(frame):
             word = find_schema(self.kind).kind.rstrip("s").replace("_", " ")
-            raise DataError(f"no {word} of {', '.join(self.symbols)} lies between {format_ns(self.lower)} and {format_ns(self.upper)}"
-                            + ("" if self.known is None else f" as known on {format_ns(self.known)}") + "; the range is too narrow or falls into a gap; widen it.")
+            known = "" if self.known is None else f" as known on {format_ns(self.known)}"
+            raise DataError(f"no {word} of {', '.join(self.symbols)} lies between {format_ns(self.lower)} and {format_ns(self.upper)}{known}; "
+                            "the range is too narrow or falls into a gap; widen it.")
         return frame
 
-# %% ../../nbs/data/30_loader.ipynb #67a30c8e
+# %% ../../nbs/data/30_loader.ipynb #cc1a6b17
 def _coverage(kind: str, symbols: str | Sequence[str], interval: str, store: BarStore, source: Source) -> pd.DataFrame:
     "What there is of the symbols that were asked for; an error for the first unknown one."
     names = list(dict.fromkeys([symbols] if isinstance(symbols, str) else symbols or []))
@@ -79,19 +80,19 @@ def _range(kind: str, start: BoundLike | None, end: BoundLike | None, first: int
         raise DataError(f"the range {start!s} to {end!s} lies outside the data; {have} of {', '.join(symbols)}; ask within it.")
     return lower, upper
 
-# %% ../../nbs/data/30_loader.ipynb #8b571a95
+# %% ../../nbs/data/30_loader.ipynb #7ee6e251
 def parse_question(
     kind: str,  # bars, quote_bars, trades, quotes
     symbols: str | Sequence[str],  # one symbol or several
     start: BoundLike | None,  # first day or instant; None = where the data begins
     end: BoundLike | None,  # last day or instant, inside; None = where the data ends
     *,
-    interval: str,  # length of a bar, a word of `enums.Interval`; not used for trades and quotes
+    interval: str,  # length of a bar, a word of `enums.Interval`; "tick" for trades and quotes
     source: Source,  # None = the workspace's lake; "sample"; a folder; a store
     as_of: BoundLike | None,  # read what was known then; None = what is known now
 ) -> Question:  # checked
     "Check what was asked for against what there is."
-    words = [str(i) for i in Interval]
+    words = [TICK] if find_schema(kind).sequenced else [str(i) for i in Interval]
     if str(interval) not in words:
         raise unknown_name("interval", str(interval), words)
     store = open_store(source)
