@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EVENT_COLUMNS', 'EVENT_KINDS', 'REFERENCE', 'INSTRUMENT_COLUMNS', 'ReferenceSchema', 'find_reference',
            'empty_reference', 'normalise_reference', 'normalise_events', 'normalise_instruments', 'empty_events',
-           'UpsertReport', 'merge_reference', 'events_as_of', 'members_on']
+           'UpsertReport', 'merge_reference', 'events_as_of', 'members_on', 'spells_as_known']
 
 # %% ../../nbs/data/00b_reference.ipynb #e95c5391
 from collections.abc import Mapping, Sequence
@@ -234,3 +234,13 @@ def members_on(
     rows = rows.sort_values("known_at").drop_duplicates(["symbol", "start"], keep="last")
     inside = (rows["start"] <= day) & ((rows["end"] == "") | (rows["end"] >= day))
     return sorted(set(rows.loc[inside, "symbol"]))
+
+# %% ../../nbs/data/00b_reference.ipynb #8329bd24
+def spells_as_known(
+    spells: pd.DataFrame,  # columns universe, symbol, start, end: days as text, both inside; "" = still in
+) -> pd.DataFrame:  # canonical table of members
+    "Write spells so that a reader of the past does not see their ends."
+    ended = (spells["end"] != "").to_numpy()
+    begun = spells.assign(end="", known_at=pd.to_datetime(spells["start"], utc=True).dt.as_unit("ns"))
+    over = pd.to_datetime(spells.loc[ended, "end"], utc=True).dt.as_unit("ns") + pd.Timedelta(days=1) - pd.Timedelta(1, "ns")
+    return normalise_reference("members", pd.concat([begun, spells[ended].assign(known_at=over)], ignore_index=True))
