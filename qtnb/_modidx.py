@@ -79,6 +79,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'qtnb.backtest.engine._rows': ('backtest/engine.html#_rows', 'qtnb/backtest/engine.py'),
                                       'qtnb.backtest.engine.actions_by_row': ( 'backtest/engine.html#actions_by_row',
                                                                                'qtnb/backtest/engine.py'),
+                                      'qtnb.backtest.engine.delistings': ('backtest/engine.html#delistings', 'qtnb/backtest/engine.py'),
                                       'qtnb.backtest.engine.describe': ('backtest/engine.html#describe', 'qtnb/backtest/engine.py'),
                                       'qtnb.backtest.engine.identify': ('backtest/engine.html#identify', 'qtnb/backtest/engine.py'),
                                       'qtnb.backtest.engine.instruments_of': ( 'backtest/engine.html#instruments_of',

@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['Anchor', 'Stretches', 'trading_stretches', 'Grid', 'bar_grid', 'resample', 'bars_from_trades', 'bars_from_quotes']
 
-# %% ../../nbs/data/29_resample.ipynb #d1136595
+# %% ../../nbs/data/29_resample.ipynb #9d13dc66
 import warnings
-from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,12 +14,12 @@ import pandas as pd
 
 from ..core.errors import DataError, DataWarning, unknown_name
 from .calendars import find_calendar
-from .schema import PRICE_COLUMNS, Kind, find_schema, kind_of, ranked_symbols, table_frame
+from .schema import PRICE_COLUMNS, Kind, kind_of, ranked_symbols, table_frame
 from .sources import bar_bound
 from ..enums import Interval
 from ..utils.time import DAY_NS, BoundLike, format_ns, index_to_ns, parse_bound, to_index
 
-# %% ../../nbs/data/29_resample.ipynb #ad83e420
+# %% ../../nbs/data/29_resample.ipynb #643bfc1e
 class Stretches(NamedTuple):
     "Times of trading without a break, in order."
 
@@ -55,7 +54,7 @@ def trading_stretches(
     session, order = np.r_[np.arange(len(table)), lunch], np.argsort(opens)
     return Stretches(opens[order], closes[order], session[order], str(known.tz))
 
-# %% ../../nbs/data/29_resample.ipynb #63ee77eb
+# %% ../../nbs/data/29_resample.ipynb #f0ea4b0c
 Anchor = Literal["session", "clock"]
 
 
@@ -89,7 +88,7 @@ def bar_grid(
     starts = np.repeat(begin, counts) + number * step
     return Grid(np.maximum(starts, np.repeat(opens, counts)), np.minimum(starts + step, np.repeat(closes, counts)))
 
-# %% ../../nbs/data/29_resample.ipynb #a274a04e
+# %% ../../nbs/data/29_resample.ipynb #6032c5e1
 def _places(ts: np.ndarray, grid: Grid, ticks: bool) -> np.ndarray:
     "The bar each row belongs to; -1 for none."
     if not len(grid.ends):
@@ -106,13 +105,13 @@ def _check_edges(ts: np.ndarray, at: np.ndarray, grid: Grid, stretches: Stretche
     across = (at >= 0) & (np.maximum(ts - step, stretches.opens[k]) < grid.starts[at])
     if across.any():
         i = int(np.flatnonzero(across)[0])
-        raise DataError(f"the bar that closes {format_ns(int(ts[i]))} begins before {format_ns(int(grid.starts[at[i]]))}, where a bar of {interval} begins; a bar cannot be divided; "
-                        "use shorter bars, or the other `anchor`.")
+        raise DataError(f"the bar that closes {format_ns(int(ts[i]))} begins before {format_ns(int(grid.starts[at[i]]))}, where a bar of {interval} begins; "
+                        "a bar cannot be divided; use shorter bars, or the other `anchor`.")
 
-# %% ../../nbs/data/29_resample.ipynb #f6725b40
+# %% ../../nbs/data/29_resample.ipynb #c9c53444
 def _recipes() -> dict[tuple[str, str], dict[str, tuple[str, str]]]:
     "From a kind of table to a kind of bars: for each number, the column it comes from and how."
-    how = dict(zip(PRICE_COLUMNS, ("first", "max", "min", "last"), strict=True))
+    how: dict[str, str] = dict(zip(PRICE_COLUMNS, ("first", "max", "min", "last"), strict=True))
     sides = [f"{side}_{c}" for side in ("bid", "ask") for c in PRICE_COLUMNS]
     sizes = {f"{side}_size": (f"{side}_size", "last") for side in ("bid", "ask")}
     return {("bars", "bars"): {c: (c, h) for c, h in how.items()} | {"volume": ("volume", "sum")},
@@ -127,7 +126,7 @@ def _reduce(column: np.ndarray, how: str, begin: np.ndarray, end: np.ndarray) ->
         return column[begin if how == "first" else end - 1]
     return {"max": np.fmax, "min": np.fmin, "sum": np.add}[how].reduceat(column, begin)
 
-# %% ../../nbs/data/29_resample.ipynb #2366295f
+# %% ../../nbs/data/29_resample.ipynb #38bcb9ff
 def _known_spans(
     ts: np.ndarray, codes: np.ndarray, count: int, step: int, since: BoundLike | None, until: BoundLike | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -177,10 +176,10 @@ def _warn_outside(ts: np.ndarray, at: np.ndarray, calendar: str) -> None:
     "Say how many rows belong to no session."
     outside = at < 0
     if outside.any():
-        warnings.warn(f"{int(outside.sum())} of {len(ts)} rows lie outside the sessions of {calendar}, the first at {format_ns(int(ts[outside.argmax()]))}, and were left out; "
-                      "if there are many, the calendar is another one.", DataWarning, stacklevel=4)
+        warnings.warn(f"{int(outside.sum())} of {len(ts)} rows lie outside the sessions of {calendar}, the first at {format_ns(int(ts[outside.argmax()]))}, "
+                      "and were left out; if there are many, the calendar is another one.", DataWarning, stacklevel=4)
 
-# %% ../../nbs/data/29_resample.ipynb #4b97bbc1
+# %% ../../nbs/data/29_resample.ipynb #4cf1e903
 def resample(
     bars: pd.DataFrame,  # bars or quote bars; `attrs["interval"]` says how long they are
     interval: str,  # length of the bars that are wanted, a word of `enums.Interval`
@@ -195,13 +194,14 @@ def resample(
     if kind not in ("bars", "quote_bars"):
         raise DataError(f"`bars` was a table of {kind}; `resample` makes longer bars of bars; use `bars_from_trades` or `bars_from_quotes`.")
     if own not in [str(i) for i in Interval]:
-        raise DataError(f"`bars.attrs['interval']` was {own!r}; it says how long the bars are, and operations of pandas may lose it; set it, as in `bars.attrs['interval'] = '1m'`.")
+        raise DataError(f"`bars.attrs['interval']` was {own!r}; it says how long the bars are, and operations of pandas may lose it; "
+                        "set it, as in `bars.attrs['interval'] = '1m'`.")
     order = [str(i) for i in Interval]
     if str(interval) in order and order.index(str(interval)) <= order.index(own):
         raise DataError(f"`interval` was {str(interval)!r} for bars of {own}; bars can only become longer; ask for a longer interval, or read shorter bars.")
     return _build(bars, kind, kind, interval, calendar, anchor, since, until, Interval(own).nanoseconds)  # type: ignore[arg-type]
 
-# %% ../../nbs/data/29_resample.ipynb #c1092fec
+# %% ../../nbs/data/29_resample.ipynb #60cdfba2
 def bars_from_trades(
     trades: pd.DataFrame,  # trades, canonical
     interval: str,  # length of a bar, a word of `enums.Interval`

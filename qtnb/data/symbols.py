@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ticker_spells', 'find_symbol', 'ticker_of', 'unknown_symbol']
 
-# %% ../../nbs/data/27_symbols.ipynb #788f04d2
+# %% ../../nbs/data/27_symbols.ipynb #85ca5014
 from collections.abc import Sequence
 
 import pandas as pd
@@ -14,7 +14,7 @@ from ..core.errors import DataError, UnknownNameError, unknown_name
 from .sources import Source, open_store
 from ..utils.time import BoundLike, parse_bound
 
-# %% ../../nbs/data/27_symbols.ipynb #7d59719d
+# %% ../../nbs/data/27_symbols.ipynb #25e183cd
 def _day(on: BoundLike) -> str:
     "A day as text."
     return str(pd.Timestamp(parse_bound(on, "start")).date())
@@ -43,7 +43,7 @@ def _in_words(spells: pd.DataFrame) -> str:
     return "; ".join(f"{r.symbol} ({r.name_}, {r.valid_from or '...'} to {r.valid_to or 'today'})".replace("(, ", "(")
                      for r in spells.rename(columns={"name": "name_"}).itertuples())
 
-# %% ../../nbs/data/27_symbols.ipynb #27525581
+# %% ../../nbs/data/27_symbols.ipynb #b384a7a9
 def find_symbol(
     ticker: str,  # what was printed on the tape
     on: BoundLike | None = None,  # the day; None = any day, if the ticker always meant the same symbol
@@ -59,11 +59,13 @@ def find_symbol(
     if len(found) == 1:
         return str(found[0])
     if on is None:
-        raise DataError(f"ticker {ticker!r} meant {len(found)} symbols: {_in_words(spells)}; a ticker alone is ambiguous; name the day with `on`, or use the symbol.")
+        raise DataError(f"ticker {ticker!r} meant {len(found)} symbols: {_in_words(spells)}; a ticker alone is ambiguous; "
+                        "name the day with `on`, or use the symbol.")
     what = "no symbol" if not found else f"{len(found)} symbols"
-    raise DataError(f"ticker {ticker!r} meant {what} on {_day(on)}; the reference table has {_in_words(spells)}; choose a day within one of these, or use the symbol.")
+    raise DataError(f"ticker {ticker!r} meant {what} on {_day(on)}; the reference table has {_in_words(spells)}; "
+                    "choose a day within one of these, or use the symbol.")
 
-# %% ../../nbs/data/27_symbols.ipynb #dcacd12b
+# %% ../../nbs/data/27_symbols.ipynb #7199a79b
 def ticker_of(
     symbol: str,  # the symbol
     on: BoundLike,  # the day
@@ -77,10 +79,10 @@ def ticker_of(
     found = _valid(spells, _day(on))["ticker"].unique()
     if len(found) != 1:
         had = "; ".join(f"{r.ticker} from {r.valid_from or '...'} to {r.valid_to or 'today'}" for r in spells.itertuples())
-        raise DataError(f"symbol {symbol!r} had {len(found) or 'no'} ticker(s) on {_day(on)}; the reference table has {had}; choose a day within one of these.")
+        raise DataError(f"symbol {symbol!r} had {len(found) or 'no'} ticker(s) on {_day(on)}; the reference table has {had}; choose a day within one.")
     return str(found[0])
 
-# %% ../../nbs/data/27_symbols.ipynb #5774fa56
+# %% ../../nbs/data/27_symbols.ipynb #64df90cf
 def unknown_symbol(
     name: str,  # what was asked for
     known: Sequence[str],  # the symbols that there are
@@ -91,4 +93,5 @@ def unknown_symbol(
     spells = spells[spells["symbol"].isin(list(known))]
     if not len(spells):
         return unknown_name("symbol", name, known)
-    return UnknownNameError(f"symbol {name!r} is not known, but it was the ticker of {_in_words(spells)}. Ask for the symbol, or find it with `find_symbol({name!r}, day)`.")
+    return UnknownNameError(f"symbol {name!r} is not known, but it was the ticker of {_in_words(spells)}. "
+                            f"Ask for the symbol, or find it with `find_symbol({name!r}, day)`.")

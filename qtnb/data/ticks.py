@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['get_quote_bars', 'get_trades', 'get_quotes']
 
-# %% ../../nbs/data/30a_ticks.ipynb #5a62d4ce
+# %% ../../nbs/data/30a_ticks.ipynb #bca550b7
 from collections.abc import Sequence
 
 import pandas as pd
@@ -17,7 +17,7 @@ from .schema import TICK
 from .sources import Source
 from ..utils.time import BoundLike
 
-# %% ../../nbs/data/30a_ticks.ipynb #4bb98a82
+# %% ../../nbs/data/30a_ticks.ipynb #bc5db5e1
 def _read(
     kind: str, symbols: str | Sequence[str], start: BoundLike | None, end: BoundLike | None, interval: str,
     adjust: str, fields: str | Sequence[str] | None, source: Source, as_of: BoundLike | None,
@@ -47,7 +47,7 @@ def get_quote_bars(
     "Read bars of the bid and the ask."
     return _read("quote_bars", symbols, start, end, interval, adjust, fields, source, as_of)
 
-# %% ../../nbs/data/30a_ticks.ipynb #c0dc7a4b
+# %% ../../nbs/data/30a_ticks.ipynb #347b8a78
 def get_trades(
     symbols: str | Sequence[str],  # one symbol or several
     start: BoundLike | None = None,  # first day or instant; None = where the data begins

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['load_universe', 'universe', 'universe_history']
 
-# %% ../../nbs/data/30b_universe.ipynb #a872941a
+# %% ../../nbs/data/30b_universe.ipynb #28b7be31
 import numpy as np
 import pandas as pd
 
@@ -16,7 +16,7 @@ from .sources import Source, name_source, open_store
 from .storage.base import BarStore
 from ..utils.time import BoundLike, index_to_ns, parse_bound
 
-# %% ../../nbs/data/30b_universe.ipynb #ecf3caaf
+# %% ../../nbs/data/30b_universe.ipynb #74f5606e
 def load_universe(
     store: BarStore,  # where to write
     name: str,  # name of the universe: "sp500"
@@ -43,7 +43,7 @@ def _days(column: pd.Series, what: str, name: str) -> np.ndarray:
         raise DataError(f"`{what}` of row {i} of the universe {name!r} was {text.iloc[i]!r}; a day is written as '2008-09-12'; mend the row.")
     return text.to_numpy(object)
 
-# %% ../../nbs/data/30b_universe.ipynb #22e0258a
+# %% ../../nbs/data/30b_universe.ipynb #0da61506
 def _members(name: str, source: Source) -> pd.DataFrame:
     "The spells of a universe, all revisions; an error when there are none."
     store = open_store(source)
@@ -51,7 +51,8 @@ def _members(name: str, source: Source) -> pd.DataFrame:
     own = table[table["universe"] == name]
     if not len(own):
         if not len(table):
-            raise DataError(f"{name_source(source, store)} holds no universe; write one with `load_universe(store, name, spells)`, or ask `source='sample'` for 'sp500'.")
+            raise DataError(f"{name_source(source, store)} holds no universe; write one with `load_universe(store, name, spells)`, "
+                            "or ask `source='sample'` for 'sp500'.")
         raise unknown_name("universe", name, sorted(set(table["universe"])))
     return own
 
@@ -74,7 +75,7 @@ def universe(
         raise DataError(f"`as_of` was {day}; the record of {name!r} begins {first}; before that its members are not known; ask for a later day.")
     return members_on(spells, name, day, instant)
 
-# %% ../../nbs/data/30b_universe.ipynb #763c85f4
+# %% ../../nbs/data/30b_universe.ipynb #2020bfcd
 def universe_history(
     name: str,  # name of the universe
     start: BoundLike | None = None,  # first day; None = the beginning of the record
