@@ -194,7 +194,7 @@ def actions_by_row(
         later = np.flatnonzero((bars.ts >= ts) & ~np.isnan(bars.close[:, bars.symbols.index(symbol)]))
         if later.size:
             row = int(later[0])
-            found.append((row, CorporateAction(max(ts, int(bars.ts[row - 1]) + 1), symbol, booked.get(kind, kind), float(value))))
+            found.append((row, CorporateAction(max(ts, int(bars.ts[row - 1]) + 1), symbol, booked.get(str(kind), str(kind)), float(value))))
     return sorted(found, key=lambda item: (item[0], item[1].ts, item[1].kind != "dividend"))
 
 
@@ -320,8 +320,7 @@ class Backtest:
         manifest = describe(self, result_id, simulation.alerts)
         result = record(engine, self.bars, fills=simulation.fills, manifest=manifest, periods_per_year=self.periods_per_year)
         result.manifest["execution"] = execution_summary(result, self.bars)
-        result.manifest["warnings"] = execution_warnings(result.manifest["execution"]) + unexplained_jumps(self.bars, self.actions)
-        result.manifest["warnings"] += self.delistings
+        result.manifest["warnings"] = execution_warnings(result.manifest["execution"]) + unexplained_jumps(self.bars, self.actions) + self.delistings
         return result
 
 # %% ../../nbs/backtest/05_engine.ipynb #2a6818ee

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Anchor', 'Stretches', 'trading_stretches', 'Grid', 'bar_grid', 'resample', 'bars_from_trades', 'bars_from_quotes']
 
-# %% ../../nbs/data/29_resample.ipynb #9d13dc66
+# %% ../../nbs/data/29_resample.ipynb #e558708a
 import warnings
 from typing import Literal, NamedTuple
 
@@ -19,7 +19,7 @@ from .sources import bar_bound
 from ..enums import Interval
 from ..utils.time import DAY_NS, BoundLike, format_ns, index_to_ns, parse_bound, to_index
 
-# %% ../../nbs/data/29_resample.ipynb #643bfc1e
+# %% ../../nbs/data/29_resample.ipynb #ad83e420
 class Stretches(NamedTuple):
     "Times of trading without a break, in order."
 
@@ -54,7 +54,7 @@ def trading_stretches(
     session, order = np.r_[np.arange(len(table)), lunch], np.argsort(opens)
     return Stretches(opens[order], closes[order], session[order], str(known.tz))
 
-# %% ../../nbs/data/29_resample.ipynb #f0ea4b0c
+# %% ../../nbs/data/29_resample.ipynb #63ee77eb
 Anchor = Literal["session", "clock"]
 
 
@@ -88,7 +88,7 @@ def bar_grid(
     starts = np.repeat(begin, counts) + number * step
     return Grid(np.maximum(starts, np.repeat(opens, counts)), np.minimum(starts + step, np.repeat(closes, counts)))
 
-# %% ../../nbs/data/29_resample.ipynb #6032c5e1
+# %% ../../nbs/data/29_resample.ipynb #00e5ada6
 def _places(ts: np.ndarray, grid: Grid, ticks: bool) -> np.ndarray:
     "The bar each row belongs to; -1 for none."
     if not len(grid.ends):
@@ -108,7 +108,7 @@ def _check_edges(ts: np.ndarray, at: np.ndarray, grid: Grid, stretches: Stretche
         raise DataError(f"the bar that closes {format_ns(int(ts[i]))} begins before {format_ns(int(grid.starts[at[i]]))}, where a bar of {interval} begins; "
                         "a bar cannot be divided; use shorter bars, or the other `anchor`.")
 
-# %% ../../nbs/data/29_resample.ipynb #c9c53444
+# %% ../../nbs/data/29_resample.ipynb #24b3a6d6
 def _recipes() -> dict[tuple[str, str], dict[str, tuple[str, str]]]:
     "From a kind of table to a kind of bars: for each number, the column it comes from and how."
     how: dict[str, str] = dict(zip(PRICE_COLUMNS, ("first", "max", "min", "last"), strict=True))
@@ -126,7 +126,7 @@ def _reduce(column: np.ndarray, how: str, begin: np.ndarray, end: np.ndarray) ->
         return column[begin if how == "first" else end - 1]
     return {"max": np.fmax, "min": np.fmin, "sum": np.add}[how].reduceat(column, begin)
 
-# %% ../../nbs/data/29_resample.ipynb #38bcb9ff
+# %% ../../nbs/data/29_resample.ipynb #e2267d5c
 def _known_spans(
     ts: np.ndarray, codes: np.ndarray, count: int, step: int, since: BoundLike | None, until: BoundLike | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +151,7 @@ def _build(
     ts = index_to_ns(frame.index.levels[0])[np.asarray(frame.index.codes[0])]  # type: ignore[attr-defined]
     stretches = trading_stretches(calendar, int(ts[0]), int(ts[-1])) if len(ts) else Stretches(ts, ts, ts, "UTC")
     grid = bar_grid(str(interval), stretches, anchor=anchor)
-    at = _places(ts, grid, ticks=step == 0)
+    at = np.where(_places(ts, Grid(stretches.opens, stretches.closes), step == 0) < 0, -1, _places(ts, grid, step == 0))
     if step and len(ts):
         _check_edges(ts, at, grid, stretches, step, str(interval))
     _warn_outside(ts, at, calendar)
@@ -179,7 +179,7 @@ def _warn_outside(ts: np.ndarray, at: np.ndarray, calendar: str) -> None:
         warnings.warn(f"{int(outside.sum())} of {len(ts)} rows lie outside the sessions of {calendar}, the first at {format_ns(int(ts[outside.argmax()]))}, "
                       "and were left out; if there are many, the calendar is another one.", DataWarning, stacklevel=4)
 
-# %% ../../nbs/data/29_resample.ipynb #4cf1e903
+# %% ../../nbs/data/29_resample.ipynb #45dc1d05
 def resample(
     bars: pd.DataFrame,  # bars or quote bars; `attrs["interval"]` says how long they are
     interval: str,  # length of the bars that are wanted, a word of `enums.Interval`
@@ -201,7 +201,7 @@ def resample(
         raise DataError(f"`interval` was {str(interval)!r} for bars of {own}; bars can only become longer; ask for a longer interval, or read shorter bars.")
     return _build(bars, kind, kind, interval, calendar, anchor, since, until, Interval(own).nanoseconds)  # type: ignore[arg-type]
 
-# %% ../../nbs/data/29_resample.ipynb #60cdfba2
+# %% ../../nbs/data/29_resample.ipynb #c1092fec
 def bars_from_trades(
     trades: pd.DataFrame,  # trades, canonical
     interval: str,  # length of a bar, a word of `enums.Interval`
