@@ -93,7 +93,11 @@ def test_the_future_changes_no_bar_that_was_returned(drawn, interval, minute):
 
 
 @settings(EFFORT)
-@given(st.lists(st.tuples(st.integers(0, 600), st.integers(0, 1), st.integers(1, 50)), min_size=1, max_size=60), st.sampled_from(["1s", "1m", "5m"]), st.integers(0, 700))
+@given(
+    st.lists(st.tuples(st.integers(0, 600), st.integers(0, 1), st.integers(1, 50)), min_size=1, max_size=60),
+    st.sampled_from(["1s", "1m", "5m"]),
+    st.integers(0, 700),
+)
 def test_trades_and_the_future(rows, interval, second):
     rows = sorted(rows, key=lambda r: r[:2])
     at, code, price = (np.array(c) for c in zip(*rows, strict=True))
