@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,13 @@ import pytest
 REPO = Path(__file__).resolve().parents[1]
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
+
+
+def _versioned(folder: str, pattern: str) -> list[str]:
+    """Programs that lie in folders named by version, the newest first."""
+    return sorted(map(str, Path(folder).glob(pattern)), key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
+
+
 TOOLS = {
     "chromium": [
         "chromium",
@@ -24,6 +32,8 @@ TOOLS = {
         "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
         "/Applications/Chromium.app/Contents/MacOS/Chromium",
     ],
+    "postgres": ["postgres", *_versioned("/usr/lib/postgresql", "*/bin/postgres"), *_versioned("/usr", "pgsql-*/bin/postgres"),
+                 *_versioned("/opt/homebrew/opt", "postgresql*/bin/postgres"), *_versioned("/usr/local/opt", "postgresql*/bin/postgres")],
 }
 
 

@@ -5,34 +5,34 @@
 # %% auto #0
 __all__ = ['Source', 'open_store', 'name_source', 'bar_bound']
 
-# %% ../../nbs/data/26_sources.ipynb #78000d69
+# %% ../../nbs/data/26_sources.ipynb #ee1f6c3f
 from os import PathLike
-from pathlib import Path
 from typing import Literal
 
 from ..core.errors import DataError
-from .storage.base import STORES, BarStore, BaseStore
+from .storage.base import BarStore, BaseStore
+from .storage.open import store_from_url, workspace_store
 from ..utils.time import BoundLike, parse_bound
 
-# %% ../../nbs/data/26_sources.ipynb #6f1931d8
-Source = str | PathLike[str] | BarStore | None  # None = the workspace's lake; "sample"; a folder; a store
+# %% ../../nbs/data/26_sources.ipynb #11c5ceb4
+Source = str | PathLike[str] | BarStore | None  # None = the workspace's store; "sample"; a path; a URL; a store
 
 
 def open_store(
-    source: Source = None,  # None = the workspace's lake; "sample" = the bundled data; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample" = the bundled data; a path or a URL; a store
 ) -> BarStore:  # where to read from
     "Find the store that a source means."
     if source is None:
         from qtnb.config.settings import load_settings
-        source = load_settings().lake
-    elif isinstance(source, str) and source == "sample":
+        return workspace_store(load_settings())
+    if isinstance(source, str) and source == "sample":
         from qtnb.data.sample import sample_store as bundled
         return bundled()
     if isinstance(source, (str, PathLike)):
-        return STORES.get("parquet")(Path(source))
+        return store_from_url(source)
     if isinstance(source, (BaseStore, BarStore)):  # the first is quick to tell
         return source
-    raise DataError(f"`source` was {source!r}; it is None for the workspace's lake, 'sample', the path of a lake, or a store; pass one of these.")
+    raise DataError(f"`source` was {source!r}; it is None for the workspace's store, 'sample', a path, a URL, or a store; pass one of these.")
 
 
 def name_source(
@@ -45,7 +45,7 @@ def name_source(
     root = getattr(store, "root", None)
     return f"the store {store!r}" if root is None else f"the lake {root}"
 
-# %% ../../nbs/data/26_sources.ipynb #b01eb3da
+# %% ../../nbs/data/26_sources.ipynb #6e57fbc0
 def bar_bound(
     value: BoundLike,  # a day or an instant with a zone
     side: Literal["start", "end"],  # which end of the range it is; both are inside
