@@ -40,18 +40,17 @@ class Question:
     upper: int  # last instant, inside
     known: int | None  # read what was known then, ns UTC; None = what is known now
     bounded: tuple[bool, bool]  # whether a start was given, and an end
+    words: str  # the range as it was asked for: "between 2006-01-03 and 2006-12-29"
 
     def read(self) -> pd.DataFrame:  # raw table
         "Read the table; `DataError` when it is empty."
         frame = self.store.read(self.kind, self.symbols, self.lower, self.upper, interval=self.interval, as_of=self.known)
         if not len(frame):
             word = find_schema(self.kind).kind.rstrip("s").replace("_", " ")
-            known = "" if self.known is None else f" as known on {format_ns(self.known)}"
-            raise DataError(f"no {word} of {', '.join(self.symbols)} lies between {format_ns(self.lower)} and {format_ns(self.upper)}{known}; "
-                            "the range is too narrow or falls into a gap; widen it.")
+            raise DataError(f"no {word} of {', '.join(self.symbols)} lies {self.words}; the range is too narrow or falls into a gap; widen it.")
         return frame
 
-# %% ../../nbs/data/30_loader.ipynb #cc1a6b17
+# %% ../../nbs/data/30_loader.ipynb #67a30c8e
 def _coverage(kind: str, symbols: str | Sequence[str], interval: str, store: BarStore, source: Source) -> pd.DataFrame:
     "What there is of the symbols that were asked for; an error for the first unknown one."
     names = list(dict.fromkeys([symbols] if isinstance(symbols, str) else symbols or []))
@@ -80,7 +79,7 @@ def _range(kind: str, start: BoundLike | None, end: BoundLike | None, first: int
         raise DataError(f"the range {start!s} to {end!s} lies outside the data; {have} of {', '.join(symbols)}; ask within it.")
     return lower, upper
 
-# %% ../../nbs/data/30_loader.ipynb #7ee6e251
+# %% ../../nbs/data/30_loader.ipynb #35f6ff6b
 def parse_question(
     kind: str,  # bars, quote_bars, trades, quotes
     symbols: str | Sequence[str],  # one symbol or several
@@ -100,8 +99,11 @@ def parse_question(
     names, first, last = list(coverage.index), index_to_ns(coverage["first"]), index_to_ns(coverage["last"])
     lower, upper = _range(kind, start, end, int(first.min()), int(last.max()), names)
     known = None if as_of is None else parse_bound(as_of, "end")
-    return Question(kind, str(interval), store, names, first, last, coverage["calendar"].tolist(), lower, upper if known is None else min(upper, known), known,
-                    (start is not None, end is not None))
+    upper = upper if known is None else min(upper, known)
+    said = f"between {format_ns(lower) if start is None else start} and {format_ns(upper) if end is None else end}"
+    said += "" if known is None else f" as known on {as_of}"
+    return Question(kind, str(interval), store, names, first, last, coverage["calendar"].tolist(), lower, upper, known,
+                    (start is not None, end is not None), said)
 
 
 def choose_fields(
