@@ -74,7 +74,7 @@ def _log(folder: Path) -> str:
     return "(no log)"
 
 
-def _start_once(programs: Path) -> PostgresServer | None:
+def _start_once(programs: Path, **more: object) -> PostgresServer | None:
     """A server on a port that was free a moment ago; None when somebody else took it meanwhile."""
     import psycopg
 
@@ -89,7 +89,7 @@ def _start_once(programs: Path) -> PostgresServer | None:
         assert made.returncode == 0, made.stderr
         port = free_port()
         options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder, "fsync": "off", "max_connections": 60,
-                   "shared_buffers": "32MB", "autovacuum": "off", "max_wal_size": "256MB"}
+                   "shared_buffers": "32MB", "autovacuum": "off", "max_wal_size": "256MB"} | more
         command = [programs / "postgres", "-D", folder / "data", *(f"-c{k}={v}" for k, v in options.items())]
         keeper = subprocess.Popen(["/bin/sh", "-c", KEEPER, "keeper", folder, *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, **quiet)
     except BaseException:
@@ -112,11 +112,11 @@ def _start_once(programs: Path) -> PostgresServer | None:
     return None
 
 
-def start_postgres() -> PostgresServer:
-    """Make a database cluster in a temporary folder and start it; `stop_postgres` ends it and removes the folder."""
+def start_postgres(**more: object) -> PostgresServer:
+    """Make a database cluster in a temporary folder and start it with further options; `stop_postgres` ends it and removes the folder."""
     programs = Path(require_tool("postgres")).resolve().parent
     for _ in range(5):
-        server = _start_once(programs)
+        server = _start_once(programs, **more)
         if server is not None:
             return server
     raise AssertionError("no port stayed free long enough to start a server on it")

@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def require_tool(name: str) -> str:
             pytest.fail(f"{message}; under CI=true every tool must be present", pytrace=False)
         pytest.skip(message)
     return path
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Wait until something holds; fail when it does not within a minute."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not happen within {seconds:g} s", pytrace=False)
+        time.sleep(0.01)
 
 
 def project_files() -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -19,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from services import PostgresServer, schema_of_its_own
+from services import PostgresServer, schema_of_its_own, start_postgres, stop_postgres
+from support import wait_for
 
 from qtnb.core.errors import DataError, MissingExtraError, SchemaError, StorageError
 from qtnb.data.reference import REFERENCE, normalise_events
@@ -787,6 +789,12 @@ def test_a_waiting_writer_gets_in_between_readers(tmp_path):
         finish(reader)
 
 
+def test_a_half_made_file_is_made_anew(tmp_path):
+    (tmp_path / ".s.duckdb.new").write_bytes(b"half")
+    store = DuckDBStore(tmp_path / "s.duckdb")
+    assert store.upsert_bars(bars()).new == 5 and sorted(p.name for p in tmp_path.iterdir()) == ["s.duckdb", "s.duckdb.lock"]
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path):
     (tmp_path / "s.duckdb").write_bytes(b"ticker,close\n" * 2000)
     store = DuckDBStore(tmp_path / "s.duckdb")
@@ -887,9 +895,71 @@ def test_connections_are_given_back(server_store, postgres_server):
     assert len(pids) == 1  # one was enough for all of that
     server_store.close()
     with psycopg.connect(postgres_server.url(), autocommit=True) as other:
-        while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", [pids]).fetchall():
-            pass
+        wait_for(lambda: not other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", [pids]).fetchall(), "the end of the connection")
     assert closes(server_store) == [10] * 5  # a closed store opens again
+
+
+def test_connections_stay_in_their_process(server_store):
+    server_store.clock = _then  # a function that can be pickled
+    server_store.upsert_bars(bars())
+    (_, connection), = server_store._connections._idle
+    copy = pickle.loads(pickle.dumps(server_store))
+    with copy:
+        assert repr(copy) == repr(server_store) and closes(copy) == [10] * 5
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os._exit(0 if closes(server_store) == [10] * 5 and server_store._connections._idle[0][1] is not connection else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert closes(server_store) == [10] * 5 and server_store._connections._idle[0][1] is connection  # the child did not end it
+
+
+def _then() -> int:
+    return NOW
+
+
+@pytest.mark.slow
+def test_a_server_that_crashes_keeps_what_was_reported(require_tool):
+    import psycopg
+
+    require_tool("postgres")
+    server = start_postgres(fsync="on")  # one of its own: the others would lose their connections
+    try:
+        store = PostgresStore(server.url())
+        place, reached = Place("postgres", lambda name, **how: store), 0.0
+        body = """
+        try:
+            for price in range(int(sys.argv[1]) + 1, 10_000):
+                store.upsert_bars(three_years("X", price))
+                print(price, flush=True)
+        except StorageError as error:
+            print(error)
+        """
+        for _ in range(3):
+            writer = place.script(body, int(reached))
+            writer.stdout.readline()
+            with psycopg.connect(server.url(), autocommit=True) as other:
+                busy: list[tuple[int]] = []
+                query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'qtnb' AND state = 'active'"
+                wait_for(lambda: busy.extend(other.execute(query).fetchall()) or busy, "a write")  # noqa: B023
+            os.kill(busy[0][0], signal.SIGKILL)  # then the server ends every connection and recovers from its log
+            *written, message = finish(writer).splitlines()
+            assert "the connection was lost, so a write was kept whole or not at all; repeat it" in message
+            wait_for(lambda: _answers(store), "the recovery of the server")
+            state = store.read_bars(["X"], *ALL)["close"]
+            assert len(state) == 1000 and state.nunique() == 1 and state.iloc[0] >= max([reached, *map(float, written)])
+            reached = float(state.iloc[0])
+        assert store.upsert_bars(store.read_bars(["X"], *ALL) + 1).revised == 1000
+        store.close()
+    finally:
+        stop_postgres(server)
+
+
+def _answers(store: BarStore) -> bool:
+    with contextlib.suppress(StorageError):
+        return store.intervals() == ["1d"]
+    return False
 
 
 def test_a_user_without_rights_is_told(server_store, postgres_server):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DuckDBStore', 'query_lake']
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #535ff16a
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #a462b0f2
 import contextlib
 import os
 import random
@@ -27,7 +27,7 @@ from .parquet import ParquetStore
 from .rows import Rows, split_dataset
 from .sql import Dialect, Session, SqlStore, begin_session, columns_of, key_of, quoted, table_name, view_name, view_sql
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #ffc505fc
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #6911b103
 def _pause() -> None:
     "Let others go first for a few milliseconds."
     time.sleep(random.uniform(0.001, 0.004))
@@ -71,7 +71,7 @@ def _turn(
         if handle >= 0:
             os.close(handle)
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #2a417096
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #a54d94da
 def _try_connect(path: Path, write: bool) -> Any:
     "A connection, or None when the file is in use."
     import duckdb
@@ -86,12 +86,24 @@ def _try_connect(path: Path, write: bool) -> Any:
         raise
 
 
+def _create(path: Path) -> None:
+    "Make an empty database under another name first: a file half made is no database."
+    import duckdb
+
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)  # left by a writer that was killed
+    duckdb.connect(str(draft)).close()
+    os.replace(draft, path)
+
+
 @contextlib.contextmanager
 def _opened(path: Path, write: bool, wait: float) -> Iterator[Any]:
     "Open a database in its turn, and close it."
     deadline = time.monotonic() + wait
     while True:
         with _turn(path, write, wait):
+            if write and not path.exists():
+                _create(path)
             connection = _try_connect(path, write)
             while write and connection is None and time.monotonic() < deadline:
                 _pause()
@@ -104,7 +116,7 @@ def _opened(path: Path, write: bool, wait: float) -> Iterator[Any]:
             raise _busy(path, wait)
         _pause()
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #d446d09d
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #68f55c17
 def _first_line(error: BaseException) -> str:
     "What happened, without pointers and advice."
     return str(error).strip().splitlines()[0][:300]
@@ -134,7 +146,7 @@ def _transaction(connection: Any) -> Iterator[None]:
             connection.execute("ROLLBACK")
         raise
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #371bf640
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #fada7152
 def _rows_of(table: pa.Table, kind: str) -> Rows:
     "Rows out of an Arrow table that is sorted by symbol."
     schema = find_schema(kind)
@@ -148,7 +160,7 @@ def _rows_of(table: pa.Table, kind: str) -> Rows:
     return Rows(kind, tuple(names.dictionary.to_pylist()), names.indices.to_numpy().astype(np.int32), table.column("ts").to_numpy(), values,
                 table.column("known_at").to_numpy(), seq, labels)
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #24947996
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #78e9d404
 class DuckDBStore(SqlStore):
     "A store in one DuckDB file."
 
@@ -211,7 +223,7 @@ class DuckDBStore(SqlStore):
             begin_session(connection, self.dialect, str(self.path))
             return _answer(connection, query)
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #718c6afb
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #c005afd7
 def _answer(connection: Any, query: str, files: Sequence[str] = ()) -> pd.DataFrame:
     "Run a query that only reads; times come back in UTC."
     import duckdb
@@ -232,7 +244,7 @@ def _answer(connection: Any, query: str, files: Sequence[str] = ()) -> pd.DataFr
         frame[name] = frame[name].dt.tz_localize("UTC")
     return frame
 
-# %% ../../../nbs/data/22_storage_duckdb.ipynb #33b37965
+# %% ../../../nbs/data/22_storage_duckdb.ipynb #de1624df
 def _lake_files(root: Path) -> dict[str, list[str]]:
     "The files that count, by dataset and reference table."
     datasets = {d: ParquetStore(root)._dataset(d) for d in ParquetStore(root)._datasets()} | {name: Dataset(root / name) for name in REFERENCE}

@@ -103,7 +103,7 @@ def decode_copy(
     start, width = len(_SIGNATURE), np.dtype(fields).itemsize
     return np.frombuffer(content, fields, (len(content) - start - len(_END)) // width, start)
 
-# %% ../../../nbs/data/23_storage_postgres.ipynb #21fc0890
+# %% ../../../nbs/data/23_storage_postgres.ipynb #482362a7
 _CONNECT = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "application_name": "qtnb"}
 
 
@@ -122,6 +122,9 @@ class _Connections:
         self.url, self.wait = url, wait
         self._idle: list[tuple[int, Any]] = []
         weakref.finalize(self, _close_all, self._idle)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.url, self.wait)  # connections stay in their process
 
     def _connect(self) -> Any:
         driver = _driver()
@@ -143,7 +146,7 @@ class _Connections:
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
         "Lend a connection for one transaction; errors become sentences without the password."
-        driver = _driver()
+        driver, connection = _driver(), None
         try:
             connection = self._take()
             try:
@@ -156,7 +159,9 @@ class _Connections:
                     connection.close()
         except (driver.Error, UnicodeError) as error:
             said = scrub(" ".join(str(error).split())[:400], _passwords(self.url))
-            raise StorageError(f"{public_url(self.url)} refused the operation ({said}); nothing was changed; {_remedy(error, driver, self.wait)}") from None
+            lost = connection is not None and isinstance(error, driver.OperationalError) and connection.broken
+            fate = "the connection was lost, so a write was kept whole or not at all; repeat it, which is safe" if lost else "nothing was changed"
+            raise StorageError(f"{public_url(self.url)} refused the operation ({said}); {fate}; {_remedy(error, driver, self.wait)}") from None
 
     def close(self) -> None:
         _close_all(self._idle)
