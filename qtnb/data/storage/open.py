@@ -9,10 +9,13 @@ __all__ = ['store_from_url', 'workspace_store']
 import os
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ...config.settings import Settings
 from ...core.errors import ConfigError, unknown_name
 from .base import STORES, BaseStore
+
+if TYPE_CHECKING:
+    from qtnb.config.settings import Settings
 
 # %% ../../../nbs/data/24_storage_open.ipynb #ee55181e
 def store_from_url(
@@ -33,7 +36,7 @@ def store_from_url(
 
 # %% ../../../nbs/data/24_storage_open.ipynb #74f609af
 def workspace_store(
-    settings: Settings,  # the settings in force
+    settings: "Settings",  # the settings in force
 ) -> BaseStore:  # the store; nothing is read or connected yet
     "Find the store of a workspace."
     kinds = [name for name in STORES.names() if name != "memory"]  # which would forget everything at the end
