@@ -12,6 +12,7 @@ import pytest
 
 from qtnb.core.errors import ConfigError, DataError, SchemaError
 from qtnb.data.providers.base import PROVIDERS, BarProvider
+from qtnb.data.providers.files_cells import scaled
 from qtnb.data.providers.filesystem import FileMapping, FilesystemProvider, load_mapping, read_bar_file
 from qtnb.data.schema import BAR_COLUMNS, check_bars
 from qtnb.data.storage.memory import MemoryStore
@@ -231,6 +232,5 @@ def test_bad_mappings(tmp_path, text, error, message):
 def test_scaling_rounds_once():
     cents = np.arange(1, 20_001)
     path_values = pd.Series(cents / 100)
-    from qtnb.data.providers.filesystem import _scaled
-    assert (_scaled(cents.astype(float), 0.01) == path_values.to_numpy()).all()
+    assert (scaled(cents.astype(float), 0.01) == path_values.to_numpy()).all()
     assert tuple(BAR_COLUMNS) == ("open", "high", "low", "close", "volume")

@@ -122,7 +122,7 @@ class Cells:
     rows: RowNames  # the name of each row
     problems: list[Problem] = field(default_factory=list)  # lines that are no rows
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #60a3e0a6
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #501dbb37
 Wanted = Callable[[list[str]], dict[str, bool]]  # the header -> columns that are needed, each with whether it is a number
 
 
@@ -132,7 +132,8 @@ def _header(path: Path, rules: TextRules) -> list[str]:
         return list(rules.names)
     with (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rb") as file:
         line = file.readline().decode("utf-8-sig")
-    return next(csv.reader([line.rstrip("\r\n")], delimiter=rules.delimiter, skipinitialspace=True), [])
+    cells = next(csv.reader([line.rstrip("\r\n")], delimiter=rules.delimiter, skipinitialspace=True), [])
+    return [cell or f"Unnamed: {at}" for at, cell in enumerate(cells)]
 
 
 def _fast_table(path: Path, rules: TextRules, wanted: Wanted) -> pd.DataFrame | None:
@@ -157,7 +158,7 @@ def _fast_table(path: Path, rules: TextRules, wanted: Wanted) -> pd.DataFrame | 
     frame = table.to_pandas()
     return None if any(np.isnan(frame[name].to_numpy()).any() for name, kind in types.items() if kind == pa.float64()) else frame
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #8f69e149
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #eaa2ef7b
 def read_lines(
     path: Path,  # a text file, compressed when its name ends with .gz
     rules: TextRules,  # how it is written
@@ -180,9 +181,10 @@ def read_lines(
     if rules.until_blank:
         end = next((at for at, (line, _) in enumerate(kept) if at and not line.strip()), len(kept))
         kept = kept[:end]
-    while kept and not kept[-1][0].strip(f" \t{rules.delimiter}"):
-        kept.pop()
-    kept = kept[: len(kept) - rules.footer] if rules.footer else kept
+    for below in (0, rules.footer):
+        kept = kept[: len(kept) - below]
+        while kept and not kept[-1][0].strip(f" \t{rules.delimiter}"):
+            kept.pop()
     return [line for line, _ in kept], [number for _, number in kept]
 
 
@@ -246,9 +248,11 @@ def read_cells(
     table = table.reset_index() if any(table.index.names) else table
     return Cells(table, RowNames(range(len(table)), ""))
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #fff55ab3
-_LOOKS = ((re.compile(r"[+-]?\d{1,3}(,\d{2,3})*,\d{3}\.\d+"), "`thousands: \",\"`"), (re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+"), "`decimal: \",\"` and `thousands: \".\"`"),
-          (re.compile(r"[+-]?\d{1,3}(,\d{2,3})+,\d{3}"), "`thousands: \",\"`"), (re.compile(r"[+-]?\d{1,3},\d{3}"), "`thousands: \",\"` or `decimal: \",\"`"),
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #08847098
+_LOOKS = ((re.compile(r"[+-]?\d{1,3}(,\d{2,3})*,\d{3}\.\d+"), "`thousands: \",\"`"),
+          (re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+"), "`decimal: \",\"` and `thousands: \".\"`"),
+          (re.compile(r"[+-]?\d{1,3}(,\d{2,3})+,\d{3}"), "`thousands: \",\"`"),
+          (re.compile(r"[+-]?\d{1,3},\d{3}"), "`thousands: \",\"` or `decimal: \",\"`"),
           (re.compile(r"[+-]?\d+,\d+"), "`decimal: \",\"`"), (re.compile(r"[+-]?\d{1,3}([ ']\d{3})+([.,]\d+)?"), "`thousands: \" \"` or `\"'\"`"))
 
 
@@ -277,12 +281,12 @@ def _plain_text(column: pd.Series, rules: TextRules) -> pd.Series:
 def parse_numbers(
     column: pd.Series,  # cells, text or of any type
     name: str,  # our name of the column
-    rules: TextRules = TextRules(),  # how numbers are written
+    rules: TextRules | None = None,  # how numbers are written; None = plainly
     *,
     optional: bool = False,  # empty cells are NaN rather than a problem
 ) -> tuple[np.ndarray, list[Problem]]:  # float64, shape (R,); cells that are no numbers
     "Read a column as numbers."
-    empty = column.isna().to_numpy()
+    empty, rules = column.isna().to_numpy(), rules or TextRules.model_validate({})
     is_text = pd.api.types.is_string_dtype(column.dtype) or column.dtype == object
     if is_text or (pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)):
         numbers = pd.to_numeric(_plain_text(column, rules) if is_text else column, errors="coerce").to_numpy(np.float64, na_value=np.nan)

@@ -62,13 +62,13 @@ def _is_adjusted_name(name: object) -> bool:
     "Whether a column says of itself that its prices are adjusted."
     return str(name).lower().replace(" ", "").replace("_", "").replace(".", "") in ("adjclose", "adjustedclose", "closeadj", "closeadjusted")
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #3e8acc91
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #3f0b3034
 class _PriceKeys(TextRules):
     "The keys of a mapping of prices."
 
     kind: Literal["bars", "quote_bars", "trades", "quotes"] = Field("bars", description="what the files hold")
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict, description="our name: the vendor's name; time may be two columns")
-    symbol: str | None = Field(None, min_length=1, description="symbol of every row, or a pattern of columns such as {ticker}.{venue}; {file} is the file's name")
+    symbol: str | None = Field(None, min_length=1, description="symbol of every row, or a pattern such as {ticker}.{venue}; {file} is the file's name")
     interval: Interval = Field(Interval.DAY, description="length of a bar")
     label: Literal["date", "start", "close"] | None = Field(
         None, description="what a row's time names: the session, the bar's start or its close (close for a column called ts, else date)")
@@ -122,7 +122,7 @@ class FileMapping(_PriceKeys):
         theirs = self.columns.get(ours, ())
         return (theirs,) if isinstance(theirs, str) else theirs
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #7754f7a7
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #0463d644
 class SeriesMapping(TextRules):
     "How to read a file of numbers by date."
 
@@ -140,7 +140,8 @@ class SeriesMapping(TextRules):
     def _pivot_is_whole(self) -> "SeriesMapping":
         "A pivot needs names and values."
         if (self.pivot is None) != (self.value is None):
-            raise ValueError(f"`pivot` was {self.pivot!r} and `value` {self.value!r}; a long file needs both; name the pattern of the series and the column of values")
+            raise ValueError(f"`pivot` was {self.pivot!r} and `value` {self.value!r}; a long file needs both; "
+                             "name the pattern of the series and the column of values")
         return self
 
 
@@ -149,7 +150,8 @@ class ReferenceMapping(TextRules):
 
     table: str = Field("frame", description="one of the tables of data.reference, or frame for a plain one")
     take: dict[str, str] = Field(default_factory=dict, description="our column: a pattern of the file's columns, such as {ticker}, or a constant")
-    types: dict[str, Literal["text", "number", "whole", "instant", "day", "flag"]] = Field(default_factory=dict, description="columns of a plain frame and what they hold")
+    types: dict[str, Literal["text", "number", "whole", "instant", "day", "flag"]] = Field(
+        default_factory=dict, description="columns of a plain frame and what they hold")
     calendar: str | None = Field(None, description="exchange calendar of event dates; an event holds from that session's open")
     quarantine: bool = Field(False, description="set bad rows aside with their reason, instead of refusing the file")
 

@@ -123,13 +123,14 @@ def _zero_sides(numbers: dict[str, np.ndarray], mapping: FileMapping, groups: np
                 before = pd.Series(numbers[c]).groupby(groups).ffill().to_numpy()
                 numbers[c] = np.where(zero, before, numbers[c])
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #a0068743
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #bff12ffc
 def _words(column: pd.Series, words: Mapping[str, float], ours: str, message: str) -> tuple[np.ndarray, list[Problem]]:
     "A column of words as numbers."
     codes, distinct = pd.factorize(column.astype("object").where(column.notna(), ""))
     meant = np.array([words.get(str(w).strip().lower(), np.nan) for w in distinct], np.float64)
     values = meant[codes]
-    return np.nan_to_num(values), real_problems([Problem(np.isnan(values), ours, column, f"the word is one of {', '.join(w for w in words if w)}", message)])
+    rule = f"the word is one of {', '.join(w for w in words if w)}"
+    return np.nan_to_num(values), real_problems([Problem(np.isnan(values), ours, column, rule, message)])
 
 
 def _aggressor(table: pd.DataFrame, columns: Mapping[str, tuple[str, ...]], mapping: FileMapping, given: np.ndarray) -> tuple[np.ndarray, list[Problem]]:
@@ -148,7 +149,8 @@ def _sequence(column: pd.Series) -> tuple[np.ndarray, list[Problem]]:
     whole = column if pd.api.types.is_integer_dtype(column.dtype) else column.astype("str")
     bad = np.zeros(len(column), bool) if whole is column else ~whole.str.fullmatch(r"\d{1,18}").fillna(False).to_numpy(bool)
     message = "leave `id` out of the mapping, and rows of one instant are numbered as they stand"
-    return np.asarray(whole.where(~bad, "0") if bad.any() else whole).astype(np.int64), real_problems([Problem(bad, "id", column, "the id is a whole number", message)])
+    numbers = np.asarray(whole.where(~bad, "0") if bad.any() else whole).astype(np.int64)
+    return numbers, real_problems([Problem(bad, "id", column, "the id is a whole number", message)])
 
 
 def _symbols(table: pd.DataFrame, columns: Mapping[str, tuple[str, ...]], mapping: FileMapping, stem: str) -> tuple[np.ndarray, list[str], list[Problem]]:
@@ -165,7 +167,7 @@ def _symbols(table: pd.DataFrame, columns: Mapping[str, tuple[str, ...]], mappin
     rank = {s: i for i, s in enumerate(names)}
     return np.array([*(rank[str(s)] for s in distinct), 0])[codes], names, real_problems([Problem(blank, "symbol", column, SYMBOL_RULE)])
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #144dcbb3
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #d41d2ea9
 @dataclass
 class _Passage:
     "A file between two stages of its reading."
@@ -204,9 +206,9 @@ class _Passage:
     def keep(self, rows: np.ndarray) -> None:
         "Go on with some of the rows."
         self.table, self.rows = self.table[rows].reset_index(drop=True), self.rows.take(rows)
-        self.parts = {k: v[rows].reset_index(drop=True) if isinstance(v, pd.Series) else v[rows] for k, v in self.parts.items()}
+        self.parts = {k: pd.Series(v[rows]).reset_index(drop=True) if isinstance(v, pd.Series) else v[rows] for k, v in self.parts.items()}
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #c194fc0b
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #b2a9f352
 def _pass_cells(file: _Passage, cells: Cells, stem: str) -> list[str]:
     "Parse numbers, sides and symbols; give the names of the symbols."
     mapping = file.mapping
@@ -217,7 +219,8 @@ def _pass_cells(file: _Passage, cells: Cells, stem: str) -> list[str]:
     schema = SCHEMAS[mapping.kind]
     for label in schema.labels:
         column = file.table[file.columns[label][0]] if label in file.columns else None
-        file.parts[label] = np.full(len(codes), "", object) if column is None else column.astype("object").where(column.notna(), "").astype("str").to_numpy(object)
+        words = pd.Series("", index=file.table.index) if column is None else column.astype("object").where(column.notna(), "").astype("str")
+        file.parts[label] = words.to_numpy(object)
     if "aggressor" in numbers:
         file.parts["aggressor"], bad = _aggressor(file.table, file.columns, mapping, numbers["aggressor"])
         wrong += bad
@@ -262,7 +265,7 @@ def _label(file: _Passage) -> str:
     "What the time of a bar names."
     return file.mapping.label or ("close" if str(file.columns["time"][0]).lower() == "ts" else "date")
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #25a7fb78
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #80d7e4e4
 def _pass_order(file: _Passage, names: list[str]) -> None:
     "Look at the order of the rows, at copies, and at the clock."
     ts, codes = np.asarray(file.parts["ts"]), np.asarray(file.parts["codes"])
@@ -281,7 +284,8 @@ def _pass_order(file: _Passage, names: list[str]) -> None:
         shown[i] = f"{to_index(ts[i:i + 1])[0].isoformat()} {names[codes[i]]}"
     message = (f"`{file.name}` was refused: its rows are out of order or stand twice; mend the file, or say `sort: true` in the mapping if the order "
                "is the vendor's custom (duplicates have to go in any case).")
-    late = Problem(ts > file.now, "ts", [format_ns(int(t)) for t in ts] if (ts > file.now).any() else (), f"the row is not later than now, {format_ns(file.now)}",
+    ahead = ts > file.now
+    late = Problem(ahead, "ts", [format_ns(int(t)) for t in ts] if ahead.any() else (), f"the row is not later than now, {format_ns(file.now)}",
                    "check `timezone` and `label` in the mapping, or wait until the bar is over")
     file.stop([Problem(backward, "time", shown, "the rows of a symbol run forward in time", message),
                *([] if file.aside else [Problem(repeated, "time", shown, "a symbol has one row for a time", message), late])])
@@ -367,7 +371,7 @@ def _revised_tables(file: _Passage, names: list[str]) -> tuple[pd.DataFrame, tup
     kind, interval = file.mapping.kind, str(file.mapping.interval)
     return join_tables(tables, kind, interval, latest=True), tuple((k, join_tables(parts[k], kind, interval)) for k in sorted(parts))
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #db7d1eb9
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #57ef3160
 def _events_beside(file: _Passage, names: list[str]) -> pd.DataFrame:
     "Splits and dividends in the rows of a file of bars."
     if not {"dividend", "split"} & file.columns.keys():
@@ -401,7 +405,8 @@ def _check_splits(file: _Passage, frame: pd.DataFrame, events: pd.DataFrame) -> 
         if 0 < at < len(own) and abs(math.log(float(event.value))) > 0.25:  # type: ignore[arg-type]
             moved = math.log(own.iloc[at - 1] / own.iloc[at])
             if abs(moved) < abs(math.log(float(event.value))) / 2:  # type: ignore[arg-type]
-                wrong.append(f"{event.symbol} {event.ts.date()}: a split of {event.value:g}, and the close went from {own.iloc[at - 1]:g} to {own.iloc[at]:g}")  # type: ignore[union-attr]
+                day = pd.Timestamp(event.ts).date()  # type: ignore[arg-type]
+                wrong.append(f"{event.symbol} {day}: a split of {event.value:g}, and the close went from {own.iloc[at - 1]:g} to {own.iloc[at]:g}")
     if wrong:
         text = (f"`{file.name}` has {len(wrong)} split(s) by which its prices did not move ({'; '.join(wrong[:3])}); the vendor seems to have adjusted them already; "
                 "say `adjusted: splits` in the mapping if so, or `adjusted: none` if the splits are wrong.")
@@ -409,7 +414,7 @@ def _check_splits(file: _Passage, frame: pd.DataFrame, events: pd.DataFrame) -> 
             raise DataError(text)
         warnings.warn(text, DataWarning, stacklevel=5)
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #e632d9f1
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #6433b16b
 def read_table_file(
     path: str | PathLike[str],  # a CSV, compressed CSV or Parquet file
     mapping: FileMapping | None = None,  # how to read it; None = the defaults
@@ -433,7 +438,10 @@ def read_table_file(
     _pass_times(file)
     events = _events_beside(file, names)
     _pass_order(file, names)
-    frame, revisions = _revised_tables(file, names) if "known" in file.parts else (_good_table(file, names, np.arange(len(file.rows))), ())
+    if "known" in file.parts:
+        frame, revisions = _revised_tables(file, names)
+    else:
+        frame, revisions = _good_table(file, names, np.arange(len(file.rows))), ()
     refused = pd.concat(file.refused, ignore_index=True) if file.refused else empty_reference("quarantine")
     if not len(frame):
         raise SchemaError(f"`{path.name}` was refused: not one row of it is good ({refused['rule'].iloc[0]}); check the mapping against the file.")

@@ -4,27 +4,30 @@
 
 # %% auto #0
 __all__ = ['read_series_file', 'read_reference_file', 'read_event_file', 'events_from_factors', 'instruments_from_changes',
-           'members_from_snapshots']
+           'members_from_snapshots', 'read_market_hours']
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #d79cba1b
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #01ec1c9d
+import gzip
+import json
 import time
+import zlib
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ...core.errors import DataError, SchemaError
+from ...core.errors import DataError
 from ..calendars import session_open, sessions
 from .files_cells import Problem, RowNames, check_content, fill_pattern, parse_numbers, raise_problems, read_cells, real_problems
 from .files_mapping import MappingSource, ReferenceMapping, SeriesMapping, TextRules, build_mapping, pattern_columns
 from .files_times import parse_times, session_times
 from ..quarantine import refused_rows
-from ..reference import empty_reference, find_reference, normalise_events, normalise_instruments, normalise_reference
+from ..reference import find_reference, normalise_events, normalise_instruments, normalise_reference
 from ..schema import require_columns
 from ...utils.time import to_index
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #95230b0f
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #0f9079eb
 def _series_columns(header: list[str], mapping: SeriesMapping, name: str) -> tuple[str, dict[str, str]]:
     "The column of dates, and our names -> the columns of numbers."
     when = mapping.time or str(header[0])
@@ -74,33 +77,35 @@ def read_series_file(
     index = _series_index(times, series, mapping, rows, name)
     frame = pd.DataFrame(values, index=index)
     if series is not None:
-        frame = pd.DataFrame({"date": index, "series": series.to_numpy(object), "value": values[str(mapping.value)]}).pivot(index="date", columns="series", values="value")
+        flat = pd.DataFrame({"date": index, "series": series.to_numpy(object), "value": values[str(mapping.value)]})
+        frame = flat.pivot(index="date", columns="series", values="value")
         frame.columns = pd.Index([str(c) for c in frame.columns])
     frame = frame.sort_index()
     frame.attrs = {"unit": mapping.unit}
     return frame
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #abf838f5
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #9fb89c3a
 _DAY_TEXT = {"members": ("start", "end"), "instruments": ("valid_from", "valid_to", "events_from")}  # days that are kept as text
 _INSTANT_WHOLE = {"sessions": ("open", "close")}  # instants that are kept as whole numbers
 
 
-def _typed(column: pd.Series, kind: str, name: str, rules: TextRules, optional: bool) -> tuple[np.ndarray | pd.Series, list[Problem]]:
+def _typed(column: pd.Series, kind: str, name: str, rules: TextRules, optional: bool) -> tuple[pd.Series, list[Problem]]:
     "A column of cells in its type."
     empty = column.isna().to_numpy()
     if kind == "text":
         return column.astype("object").where(~empty, "").astype("str"), []
     if kind in ("number", "whole"):
         if kind == "whole" and not empty.any() and pd.api.types.is_string_dtype(column.dtype) and column.str.fullmatch(r"[+-]?\d{1,18}").all():
-            return column.astype("int64").to_numpy(), []  # beyond 2 ** 53 a float would round
+            return column.astype("int64"), []  # beyond 2 ** 53 a float would round
         numbers, wrong = parse_numbers(column, name, rules, optional=kind == "number")
         if kind == "number":
-            return numbers, wrong
+            return pd.Series(numbers), wrong
         broken = Problem(~np.isnan(numbers) & (numbers % 1 != 0), name, column, "the number is whole")
-        return np.nan_to_num(numbers).astype(np.int64), real_problems([*wrong, broken])
+        return pd.Series(np.nan_to_num(numbers).astype(np.int64)), real_problems([*wrong, broken])
     if kind == "flag":
-        words = column.astype("object").map(lambda v: {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "yes": 1.0, "no": 0.0}.get(str(v).strip().lower(), np.nan))
-        return words.fillna(0).to_numpy(bool), real_problems([Problem(words.isna().to_numpy(), name, column, "the cell is true or false")])
+        meant = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "yes": 1.0, "no": 0.0}
+        words = column.astype("object").map(lambda v: meant.get(str(v).strip().lower(), np.nan))
+        return words.fillna(0).astype(bool), real_problems([Problem(words.isna().to_numpy(), name, column, "the cell is true or false")])
     filled = column.astype("object").where(~empty, "1970-01-01" if not rules.time_format else None) if optional else column
     times, wrong = parse_times(filled, rules)
     wrong = [Problem(p.bad & ~(empty & optional), name, p.values, p.rule, p.message) for p in wrong]
@@ -114,24 +119,25 @@ def _instants_of(times: pd.Series, name: str, path: str) -> pd.Series:
     raise DataError(f"`{name}` of `{path}` was {str(times.iloc[0])!r} without a zone; an instant names its zone; give it in the file, or say `time_unit`.")
 
 
-def _fit(column: pd.Series, ours: str, kind: str, mapping: ReferenceMapping, path: str) -> tuple[np.ndarray | pd.Series, list[Problem]]:
+def _fit(column: pd.Series, ours: str, kind: str, mapping: ReferenceMapping, path: str) -> tuple[pd.Series, list[Problem]]:
     "A column of a reference table, in the form the table keeps it."
     as_day, as_count = ours in _DAY_TEXT.get(mapping.table, ()), ours in _INSTANT_WHOLE.get(mapping.table, ())
     if as_day or kind == "day":
         days, wrong = _typed(column, "day", ours, mapping, True)
-        plain = days.dt.tz_localize(None) if isinstance(days.dtype, pd.DatetimeTZDtype) else days  # type: ignore[union-attr]
+        plain = days.dt.tz_localize(None) if isinstance(days.dtype, pd.DatetimeTZDtype) else days
         return (plain.dt.strftime("%Y-%m-%d").astype("object").where(plain.notna(), "") if as_day else plain.dt.normalize()), wrong
     if as_count or kind == "instant":
         times, wrong = _typed(column, "instant", ours, mapping, False)
         if mapping.table == "events" and ours == "ts" and not isinstance(times.dtype, pd.DatetimeTZDtype):
-            opens, shut = session_times(times.fillna(pd.Timestamp("1970-01-02")).to_numpy().astype("M8[D]"), mapping.calendar, path, "open")  # type: ignore[union-attr]
+            opens, shut = session_times(times.fillna(pd.Timestamp("1970-01-02")).to_numpy().astype("M8[D]"), mapping.calendar, path, "open")
             parsed = ~times.isna().to_numpy()
             return pd.Series(to_index(opens)), [*wrong, *real_problems([Problem(p.bad & parsed, ours, p.values, p.rule, p.message) for p in shut])]
-        done = _instants_of(times, ours, path)  # type: ignore[arg-type]
-        return (done.fillna(pd.Timestamp(0, tz="UTC")).to_numpy("M8[ns]").view(np.int64) if as_count else done.dt.tz_convert("UTC")), wrong
+        done = _instants_of(times, ours, path)
+        whole = pd.Series(done.fillna(pd.Timestamp(0, tz="UTC")).to_numpy("M8[ns]").view(np.int64))
+        return (whole if as_count else done.dt.tz_convert("UTC")), wrong
     return _typed(column, kind, ours, mapping, True)
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #9ac25430
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #9d9a18ce
 def read_reference_file(
     path: str | PathLike[str],  # a CSV, compressed CSV or Parquet file
     mapping: MappingSource | ReferenceMapping,  # how to read it: a YAML file, its content, or a mapping
@@ -153,6 +159,11 @@ def read_reference_file(
         column = cells.table[plain[0]] if plain else fill_pattern(pattern, cells.table, f"`{path.name}`")
         done[ours], bad = _fit(column.reset_index(drop=True), ours, kinds[ours], mapping, path.name)
         wrong += bad
+    whole = pd.DataFrame(done)
+    if mapping.table != "frame":  # a table keeps the last row of a key; a file that has two says so
+        key = [c for c in find_reference(mapping.table).key if c in whole]
+        shown = whole[key].astype("str").agg(" ".join, axis=1).to_numpy(object)
+        wrong.append(Problem(whole.duplicated(key).to_numpy(), key[0], shown, f"each ({', '.join(key)}) stands once"))
     found = real_problems(wrong)
     keep = ~np.logical_or.reduce([p.bad for p in found]) if found else np.ones(len(cells.table), bool)
     if found and (not mapping.quarantine or not keep.any()):
@@ -160,7 +171,7 @@ def read_reference_file(
     raw = cells.table.assign(**{p.column: np.asarray(p.values, object) for p in found if p.column not in cells.table})
     findings = [(int(i), p.column, p.rule) for p in found for i in np.flatnonzero(p.bad)]
     refused = refused_rows(raw, findings, source=path.name, dataset=mapping.table, known_at=time.time_ns() if now is None else now, rows=cells.rows)
-    frame = pd.DataFrame(done)[keep].reset_index(drop=True)
+    frame = whole[keep].reset_index(drop=True)
     return (frame if mapping.table == "frame" else normalise_reference(mapping.table, frame, name=f"`{path.name}`")), refused
 
 # %% ../../../nbs/data/11d_providers_files_reference.ipynb #a5f1c746
@@ -252,3 +263,27 @@ def members_from_snapshots(
     opened = rows.assign(end="", known_at=pd.to_datetime(rows["start"], utc=True))
     ended = rows[~still].assign(known_at=pd.to_datetime(days[last[~still] + 1].astype("M8[s]"), utc=True))
     return normalise_reference("members", pd.concat([opened, ended], ignore_index=True))
+
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #ce399fb4
+_WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def read_market_hours(
+    path: str | PathLike[str],  # JSON, plain or compressed with gzip: {"entries": {market: {monday: [...], holidays: [...], ...}}}
+) -> pd.DataFrame:  # market, zone, day (of the week, or YYYY-MM-DD), state, start, end (local clock)
+    "Read Lean's database of market hours."
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+        entries = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)["entries"]
+    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
+        raise DataError(f"`{path.name}` cannot be read to its end ({type(error).__name__}: {error}); it is JSON with an object `entries`; fetch it again.") from error
+    rows = []
+    for market, entry in entries.items():
+        zone = entry.get("exchangeTimeZone", "")
+        rows += [(market, zone, day, span["state"], span["start"], span["end"]) for day in _WEEK for span in entry.get(day, [])]
+        dates = [(d, "holiday", "", "") for d in entry.get("holidays", [])]
+        dates += [(d, "early close", "", at) for d, at in entry.get("earlyCloses", {}).items()]
+        dates += [(d, "late open", at, "") for d, at in entry.get("lateOpens", {}).items()]
+        rows += [(market, zone, str(pd.to_datetime(d, format="%m/%d/%Y").date()), *rest) for d, *rest in dates]
+    return pd.DataFrame(rows, columns=["market", "zone", "day", "state", "start", "end"], dtype="str")

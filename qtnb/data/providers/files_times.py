@@ -63,7 +63,7 @@ def _from_counts(column: pd.Series, unit: str) -> tuple[pd.Series, list[Problem]
     ns[good] = np.round(numbers[good] * factor).astype(np.int64)
     return pd.Series(to_index(ns)).where(good), wrong
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #b0803a77
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #d3cbf229
 def _quarters(text: pd.Series) -> pd.Series:
     "First day of quarters such as 1974-Q1."
     parts = text.str.extract(r"^(\d{4})-?Q([1-4])$")
@@ -71,10 +71,19 @@ def _quarters(text: pd.Series) -> pd.Series:
     return pd.to_datetime(parts[0] + "-" + months + "-01", errors="coerce", format="%Y-%m-%d")
 
 
+def _has_offset(text: pd.Series) -> np.ndarray:
+    "Which texts end with an offset from UTC."
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.match_substring_regex(pa.array(text, type=pa.large_string(), from_pandas=True), _OFFSET)
+    return found.fill_null(False).to_numpy(zero_copy_only=False).astype(bool)
+
+
 def _from_text(column: pd.Series, rules: TextRules, ignore_zone: bool) -> tuple[pd.Series, list[Problem]]:
     "Times that are written out."
     text = column.astype("str").str.strip()
-    zoned = text.str.contains(_OFFSET, regex=True).fillna(False).to_numpy(bool)
+    zoned = _has_offset(text)
     wrong: list[Problem] = []
     if zoned.any() and ignore_zone:
         text, zoned = text.str.replace(r"\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)$", "", regex=True), np.zeros(len(text), bool)
@@ -113,7 +122,7 @@ def parse_times(
     empty = column.isna().to_numpy()
     return column, real_problems([Problem(empty, "time", column, "every row has a time", "mend the rows at their source")])
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #eb273b7c
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #93dc4802
 def _localised(times: pd.Series, zone: str, mapping: FileMapping, name: str) -> pd.Series:
     "Naive times of one zone in UTC; NaT for those that come twice or never."
     again = "NaT" if mapping.repeated_hour is None else np.full(len(times), mapping.repeated_hour == "earlier")
@@ -150,17 +159,19 @@ def to_utc(
         done, unknown, shown = _localised(times, mapping.timezone, mapping, name), np.zeros(len(times), bool), times
     else:
         column, zones = mapping.timezone["column"], _row_zones(table, mapping, name)
-        unknown, shown = np.equal(zones, None).astype(bool), table[column]
+        unknown, shown = pd.isna(zones), table[column]
         done = pd.Series(pd.DatetimeIndex(np.full(len(times), np.datetime64("NaT", "ns"))).tz_localize("UTC"))
         for zone in sorted({z for z in zones if z is not None}):
             done[zones == zone] = _localised(times[zones == zone], zone, mapping, name).dt.as_unit("ns")
     known = "" if isinstance(mapping.timezone, str) else ", ".join(k for k in mapping.timezone if k != "column")
-    wrong = [Problem(unknown, "timezone", shown, f"`timezone` of the mapping has a zone for the value; it knows {known}", "add the zone to `timezone` in the mapping"),
-             Problem(done.isna().to_numpy() & ~unknown, "time", times.astype("str"), "the local time comes once; clocks were changed over it",
+    changed = done.isna().to_numpy() & ~unknown
+    wrong = [Problem(unknown, "timezone", shown, f"`timezone` of the mapping has a zone for the value; it knows {known}",
+                     "add the zone to `timezone` in the mapping"),
+             Problem(changed, "time", times.astype("str") if changed.any() else (), "the local time comes once; clocks were changed over it",
                      f"say `repeated_hour: earlier` or `skipped_hour: forward` in the mapping (zone {mapping.timezone}), or give times with their offset")]
     return done, real_problems(wrong)
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #80e07228
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #fd03722e
 def session_dates_of(
     times: pd.Series,  # naive or in UTC; no NaT
     mapping: FileMapping,  # timezone: where a time with a zone is a date
@@ -174,7 +185,7 @@ def session_dates_of(
         except (ValueError, KeyError) as error:
             raise DataError(f"times of `{name}` cannot be read in the zone {mapping.timezone!r} ({error}); check `timezone` in the mapping.") from error
     clock = np.full(len(times), aware) if aware else (times != times.dt.normalize()).to_numpy()
-    shown = times.astype("str")
+    shown = times.astype("str") if clock.any() else ()
     more = "`label: start` or `label: close` in the mapping, and the `timezone` if the times carry none"
     message = f"time of `{name}` {{row}} was {{value!r}}, a clock time; with `label: date` a row names its session by a plain date; say {more}."
     wrong = [Problem(clock, "time", shown, "a row names its session by a plain date", message)]
@@ -190,8 +201,8 @@ def session_times(
 ) -> tuple[np.ndarray, list[Problem]]:  # int64 ns UTC, shape (R,); rows whose date is no session
     "Find when the session of each row closed or opened."
     if not calendar:
-        raise DataError(f"`{name}` has dates ({days[0] if len(days) else 'none'}), and the mapping names no calendar; a daily bar closes when its exchange does; "
-                        "add `calendar: XNYS` (or the exchange's code) to the mapping.")
+        raise DataError(f"`{name}` has dates ({days[0] if len(days) else 'none'}), and the mapping names no calendar; a daily bar closes when its "
+                        "exchange does; add `calendar: XNYS` (or the exchange's code) to the mapping.")
     if not len(days):
         return np.empty(0, np.int64), []
     known = sessions(calendar, str(days.min()), str(days.max()))
@@ -229,14 +240,14 @@ def bar_closes(
     ns = done.dt.as_unit("ns").fillna(pd.Timestamp(0, tz="UTC")).to_numpy("M8[ns]").view(np.int64)
     return ns + step, wrong
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #76962e4c
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #b5121e6f
 def known_times(
     column: pd.Series,  # cells
     mapping: FileMapping,  # timezone
     name: str,  # the file
 ) -> tuple[np.ndarray, list[Problem]]:  # int64 ns UTC, 0 where there is a problem
     "Find when each row became known."
-    times, wrong = parse_times(column, TextRules())
+    times, wrong = parse_times(column, TextRules.model_validate({}))
     wrong = [Problem(p.bad, "known_at", p.values, p.rule, p.message) for p in wrong]
     if not isinstance(times.dtype, pd.DatetimeTZDtype):
         zone = mapping.timezone if isinstance(mapping.timezone, str) else "UTC"

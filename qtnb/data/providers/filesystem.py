@@ -89,7 +89,7 @@ class _Files:
         read = [self._read(file) for file in self.files]
         return [t for t in read if not set(symbols).isdisjoint(t.frame.index.levels[1])]
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #9bb64793
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #63e17f78
 class FilesystemProvider(_Files):
     "Market data from CSV, compressed CSV or Parquet files."
 
@@ -98,8 +98,8 @@ class FilesystemProvider(_Files):
     @property
     def refused(self) -> pd.DataFrame:
         "The rows that were set aside, of all files; rows of the table `quarantine`."
-        tables = [self._read(file).refused for file in self.files]
-        return pd.concat([empty_reference("quarantine"), *(t for t in tables if len(t))], ignore_index=True) if any(map(len, tables)) else empty_reference("quarantine")
+        tables = [t for t in (self._read(file).refused for file in self.files) if len(t)]
+        return pd.concat(tables, ignore_index=True) if tables else empty_reference("quarantine")
 
     def symbols(self) -> list[str]:
         "Every symbol in the files, sorted."
