@@ -122,7 +122,7 @@ class Cells:
     rows: RowNames  # the name of each row
     problems: list[Problem] = field(default_factory=list)  # lines that are no rows
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #501dbb37
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #9b704699
 Wanted = Callable[[list[str]], dict[str, bool]]  # the header -> columns that are needed, each with whether it is a number
 
 
@@ -151,7 +151,7 @@ def _fast_table(path: Path, rules: TextRules, wanted: Wanted) -> pd.DataFrame | 
         read = arrow_csv.ReadOptions(column_names=list(rules.names) or None)
         with pa.input_stream(str(path), compression="gzip" if path.name.lower().endswith(".gz") else None) as stream:
             table = arrow_csv.read_csv(stream, read_options=read, parse_options=parse, convert_options=convert)
-    except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError, KeyError, csv.Error):
+    except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError, KeyError, csv.Error, DataError):
         return None
     if any(column.null_count for column in table.columns) or not table.num_rows:
         return None

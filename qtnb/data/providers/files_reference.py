@@ -195,12 +195,12 @@ def read_event_file(
         table["known_at"] = pd.to_datetime(table["known_at"], utc=True)
     return normalise_events(table, name=f"`{path.name}`")
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #fef3261b
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #2349fce5
 def _near_fraction(ratio: float) -> float:
     "The small fraction that a rounded ratio stands for."
     for below in range(1, 21):
         above = round(ratio * below)
-        if above and abs(above / below / ratio - 1) < 5e-4:
+        if above and abs(above / below / ratio - 1) < 2e-4:
             return above / below
     return ratio
 
@@ -216,8 +216,9 @@ def events_from_factors(
     labels, opens = days["session"].to_numpy().astype("M8[D]"), days["open"].to_numpy(np.int64)
     at = np.searchsorted(labels, ordered["date"].to_numpy().astype("M8[D]"), side="right")
     found = []
-    for i, now, later in zip(at, ordered.itertuples(), after.itertuples(), strict=True):
-        if np.isnan(later.split_factor) or i >= len(opens):  # the last row of a symbol says how it ends, not what happened
+    begins = (ordered["symbol"] != ordered["symbol"].shift()).to_numpy()
+    for i, first, now, later in zip(at, begins, ordered.itertuples(), after.itertuples(), strict=True):
+        if first or np.isnan(later.split_factor) or i >= len(opens):  # the first row of a symbol says where it begins, the last how it ends
             continue
         if now.split_factor != later.split_factor:
             found.append((now.symbol, opens[i], "split", _near_fraction(later.split_factor / now.split_factor)))  # type: ignore[operator]
@@ -264,7 +265,7 @@ def members_from_snapshots(
     ended = rows[~still].assign(known_at=pd.to_datetime(days[last[~still] + 1].astype("M8[s]"), utc=True))
     return normalise_reference("members", pd.concat([opened, ended], ignore_index=True))
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #ce399fb4
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #47ea2f29
 _WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -276,8 +277,9 @@ def read_market_hours(
     try:
         raw = path.read_bytes()
         entries = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)["entries"]
-    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
-        raise DataError(f"`{path.name}` cannot be read to its end ({type(error).__name__}: {error}); it is JSON with an object `entries`; fetch it again.") from error
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"`{path.name}` cannot be read to its end ({type(error).__name__}: {error}); it is JSON with an object `entries`; "
+                        "fetch it again.") from error
     rows = []
     for market, entry in entries.items():
         zone = entry.get("exchangeTimeZone", "")

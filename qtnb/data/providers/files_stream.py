@@ -86,7 +86,7 @@ def _trade(content: dict[str, Any]) -> tuple:
     return (content["s"], int(content["T"]) * 1_000_000, int(content["t"]), float(content["p"]), float(content["q"]), -1.0 if content["m"] else 1.0,
             "" if mark == "MARKET" else mark)
 
-# %% ../../../nbs/data/11e_providers_files_stream.ipynb #941bb585
+# %% ../../../nbs/data/11e_providers_files_stream.ipynb #c940c671
 class SequenceCheck:
     "Follows the numbers of order-book updates, symbol by symbol."
 
@@ -109,13 +109,13 @@ class SequenceCheck:
         content: dict[str, Any],  # a depthUpdate
     ) -> None:
         "Look at the next update."
-        symbol, first, last, ts = content["s"], int(content["U"]), int(content["u"]), int(content["T"]) * 1_000_000
+        symbol, last, ts = content["s"], int(content["u"]), int(content["T"]) * 1_000_000
         before = self._last.get(symbol)
         if before is not None and int(content["pu"]) != before:
             self.gaps.append(StreamGap(line, symbol, ts, before, int(content["pu"])))
         self._last[symbol] = last
         if self._snapshot is not None and last >= self._snapshot:
-            if first > self._snapshot and int(content["pu"]) > self._snapshot:
+            if before is None and int(content["pu"]) > self._snapshot:
                 self.gaps.append(StreamGap(line, symbol, ts, self._snapshot, int(content["pu"])))
             self._snapshot = None
 
