@@ -62,7 +62,7 @@ WHOLE = {
     "open quotation": ("X.csv", (TEXT + '2020-01-08,"10,11,9,10,100\n').encode(), "cannot be read to its end"),
     "no column": ("X.csv", TEXT.replace("close", "clos").encode(), "column 'close' is missing.*Did you mean 'clos'"),
     "every time wrong": ("X.csv", TEXT.replace("2020-", "Jan ").encode(), "breaks the rule"),
-    "every time a clock": ("X.csv", "".join(line.replace(",", " 16:00,", 1) if i else line for i, line in enumerate(TEXT.splitlines(True))).encode(), "clock time"),
+    "every time a clock": ("X.csv", (HEADER + "".join(row.replace(",", " 16:00,", 1) for row in ROWS)).encode(), "clock time"),
 }
 
 
@@ -151,16 +151,19 @@ def test_the_fast_and_the_careful_way_agree(tmp_path):
 
 
 @pytest.mark.parametrize(("cell", "keys", "value"), [
-    ('"1,145.25"', {"thousands": ","}, 1145.25), ('"46,54,40,831.85"', {"thousands": ","}, 465440831.85), ('"1.145,25"', {"decimal": ",", "thousands": "."}, 1145.25),
-    ('"1145,25"', {"decimal": ","}, 1145.25), ("1 145.25", {"thousands": " "}, 1145.25), ("1'145.25", {"thousands": "'"}, 1145.25), ("1.5e3", {"thousands": ","}, 1500.0),
+    ('"1,145.25"', {"thousands": ","}, 1145.25), ('"46,54,40,831.85"', {"thousands": ","}, 465440831.85),
+    ('"1.145,25"', {"decimal": ",", "thousands": "."}, 1145.25),
+    ('"1145,25"', {"decimal": ","}, 1145.25), ("1 145.25", {"thousands": " "}, 1145.25), ("1'145.25", {"thousands": "'"}, 1145.25),
+    ("1.5e3", {"thousands": ","}, 1500.0),
 ])
 def test_separators_that_are_named(tmp_path, cell, keys, value):
     path = write(tmp_path / "X.csv", HEADER + f"2020-01-02,{cell},{cell},{cell},{cell},5\n")
     assert read(path, **keys).frame["close"].tolist() == [value]
 
 
-@pytest.mark.parametrize(("cell", "key"), [('"1,145.25"', '`thousands: ","`'), ('"1.145,25"', '`decimal: ","`'), ('"134,5"', '`decimal: ","`'), ('"1,145"', "`thousands"),
-                                           ("1'145.25", "`thousands")])
+@pytest.mark.parametrize(("cell", "key"), [
+    ('"1,145.25"', '`thousands: ","`'), ('"1.145,25"', '`decimal: ","`'), ('"134,5"', '`decimal: ","`'), ('"1,145"', "`thousands"), ("1'145.25", "`thousands"),
+])
 def test_separators_that_are_not_named_name_their_key(tmp_path, cell, key):
     with pytest.raises(SchemaError, match="the cell is a plain number") as caught:
         read(write(tmp_path / "X.csv", HEADER + f"2020-01-02,{cell},{cell},{cell},{cell},5\n"))

@@ -6,7 +6,7 @@
 __all__ = ['FilesystemProvider', 'FileMapping', 'load_mapping', 'check_content', 'read_bar_file', 'read_table_file',
            'read_event_file']
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #d3d1088c
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #6ce53f5d
 import functools
 from collections.abc import Sequence
 from os import PathLike
@@ -25,10 +25,10 @@ from ..reference import empty_events, empty_reference, normalise_events
 from ..schema import SCHEMAS, TICK, key_violations, table_frame
 from ...utils.time import index_to_ns
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #268e702b
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #361b4a1b
 _all_ = ["FileMapping", "load_mapping", "check_content", "read_bar_file", "read_table_file", "read_event_file"]
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #23cbebb3
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #80b888cb
 def _chosen(table: pd.DataFrame, symbols: Sequence[str], start: int | None, end: int | None) -> pd.DataFrame:
     "Rows of some symbols in a range of instants."
     level = index_to_ns(table.index.levels[0])  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def _together(tables: Sequence[pd.DataFrame], kind: str, interval: str, name: st
             raise SchemaError(f"files of {name} overlap: the same bar stands in two of them; remove one.", wrong)
     return whole
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #89e7d1fd
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #5c73fc9c
 class _Files:
     "The files of a path, each read once and when it is asked for."
 
@@ -89,7 +89,7 @@ class _Files:
         read = [self._read(file) for file in self.files]
         return [t for t in read if not set(symbols).isdisjoint(t.frame.index.levels[1])]
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #63e17f78
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #2fc83a85
 class FilesystemProvider(_Files):
     "Market data from CSV, compressed CSV or Parquet files."
 
