@@ -17,7 +17,7 @@ from qtnb.core.errors import ConfigError, DataError, DataWarning, SchemaError
 from qtnb.data.providers.files_mapping import FileMapping, load_mapping
 from qtnb.data.providers.files_reading import FileTable, read_table_file
 from qtnb.data.providers.files_reference import read_market_hours, read_reference_file, read_series_file
-from qtnb.data.providers.filesystem import FilesystemProvider, read_bar_file
+from qtnb.data.providers.filesystem import FilesystemProvider, read_bar_file, read_event_file
 from qtnb.data.schema import check_table
 from qtnb.data.storage.memory import MemoryStore
 from qtnb.utils.time import to_ns
@@ -60,6 +60,7 @@ WHOLE = {
     "plain as gzip": ("X.csv.gz", TEXT.encode(), "holds plain text, not gzip"),
     "cut parquet": ("X.parquet", b"PAR1" + b"\0" * 60, "cannot be read to its end"),
     "open quotation": ("X.csv", (TEXT + '2020-01-08,"10,11,9,10,100\n').encode(), "cannot be read to its end"),
+    "every line longer": ("X.csv", (HEADER + "".join(row.replace("\n", ",7\n") for row in ROWS)).encode(), "cannot be read to its end|6 cells"),
     "no column": ("X.csv", TEXT.replace("close", "clos").encode(), "column 'close' is missing.*Did you mean 'clos'"),
     "every time wrong": ("X.csv", TEXT.replace("2020-", "Jan ").encode(), "breaks the rule"),
     "every time a clock": ("X.csv", (HEADER + "".join(row.replace(",", " 16:00,", 1) for row in ROWS)).encode(), "clock time"),
@@ -349,6 +350,34 @@ def test_refused_rows_of_several_files_reach_a_store(tmp_path):
     assert sorted(provider.refused["source"]) == ["A.csv", "B.csv"]
     with pytest.raises(DataError, match="A.csv"):
         FilesystemProvider(tmp_path, XNYS).symbols()
+
+
+def test_trades_of_two_files(tmp_path):
+    for name in ("A.csv", "B.csv"):
+        write(tmp_path / name, "symbol,time,price,quantity,id\nIBM,2020-01-02T14:30:00Z,10,5,1\n")
+    counted = FilesystemProvider(tmp_path, {"kind": "trades"}).fetch_table(["IBM"])
+    assert counted["seq"].tolist() == [0, 1] and check_table(counted, "trades") == []
+    with pytest.raises(SchemaError, match="the same trade or quote stands in two of them"):
+        FilesystemProvider(tmp_path, {"kind": "trades", "columns": {"id": "id"}}).fetch_table(["IBM"])
+
+
+def test_columns_that_stand_twice(tmp_path):
+    with pytest.raises(DataError, match="column 'close' stands twice in `X.csv`"):
+        read(write(tmp_path / "X.csv", TEXT.replace("volume", "close")))
+    both = TEXT.replace("volume", "volume,Close").replace("00\n", "00,1\n").replace(",0\n", ",0,1\n")
+    with pytest.raises(DataError, match="stands twice in `X.csv`, in different letters"):
+        read(write(tmp_path / "X.csv", both))
+    assert read(write(tmp_path / "X.csv", both), columns={"close": "close"}).frame["close"].tolist() == [10.5, 11.5, 12.5, 13.5]
+
+
+def test_event_files_that_are_wrong(tmp_path):
+    head = "symbol,date,kind,value\n"
+    for text, message in ((head + "A,2020-01-03,split,two\n", "line 2, column `value`: 'two'"), (head + "A,soon,split,2\n", "line 2, column `time`: 'soon'"),
+                          (head + "A,2020-01-03,splt,2\n", "the kind is one of"),
+                          (head.replace("value", "size") + "A,2020-01-03,split,2\n", "column 'value' is missing"),
+                          ("<html>", "holds HTML"), (head + "A,2020-01-03,split,2,9\n", "cannot be read to its end")):
+        with pytest.raises(DataError, match=message):
+            read_event_file(write(tmp_path / "e.csv", text), "XNYS")
 
 
 def test_series_and_reference_files_that_are_wrong(tmp_path):

@@ -36,7 +36,7 @@ EXCERPTS: dict[str, Excerpt] = {
     "yahoo_download_raw": Excerpt("KO.csv", f"Date,Open,High,Low,Close,Volume,Adj Close\n1997-01-02,{DAYS},7.2\n", 1, first="1997-01-02T21:00Z"),
     "yahoo_history": Excerpt("EWG.csv", HISTORY + "2022-03-14 00:00:00-04:00,10,11,9,10,9.5,100,0.5,0\n2022-03-11 00:00:00-05:00,10,11,9,10,9.5,100,0,0\n"
                              "2022-03-10 00:00:00-05:00,,,,,,,0,0\n", 2, 1, "2022-03-11T21:00Z"),
-    "yahoo_history_15m": Excerpt("EA.csv", HISTORY + "2026-05-26 04:00:00-04:00,10,11,9,10,9.5,100,0,0\n", 1, first="2026-05-26T08:15Z"),
+    "yahoo_history_15m": Excerpt("EA.csv", HISTORY + "2022-05-26 04:00:00-04:00,10,11,9,10,9.5,100,0,0\n", 1, first="2022-05-26T08:15Z"),
     "yahoo_history_weekly": Excerpt("AV.csv", HISTORY + "2021-12-13 00:00:00+00:00,518,535,515,530,383,100,0,0\n", 1, first=518.0),
     "zipline_csvdir": Excerpt("d.csv", f"symbol,date,{BARS},dividend,split\nAAPL,2014-06-06,{DAYS},0,1\nAAPL,2014-06-09,{DAYS},0,7\n", 2, first="2014-06-06T20:00Z"),
     "wide_adjusted_closes": Excerpt("d.csv", "Date,AAPL,AMD\r\n1990-01-02,0.264,4.125\r\n1990-01-03,,4.0\r\n", 3, first="1990-01-02T21:00Z"),

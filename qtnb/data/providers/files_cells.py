@@ -6,11 +6,12 @@
 __all__ = ['SUFFIXES', 'Wanted', 'file_suffix', 'check_content', 'RowNames', 'Problem', 'real_problems', 'Cells', 'read_lines',
            'read_cells', 'number_hint', 'parse_numbers', 'scaled', 'fill_pattern', 'raise_problems']
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #7ca44ebe
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #8f099375
 import csv
 import gzip
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -122,7 +123,7 @@ class Cells:
     rows: RowNames  # the name of each row
     problems: list[Problem] = field(default_factory=list)  # lines that are no rows
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #e85f7f69
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #7c58bc83
 Wanted = Callable[[list[str]], dict[str, bool]]  # the header -> columns that are needed, each with whether it is a number
 
 
@@ -153,12 +154,12 @@ def _fast_table(path: Path, rules: TextRules, wanted: Wanted) -> pd.DataFrame | 
             table = arrow_csv.read_csv(stream, read_options=read, parse_options=parse, convert_options=convert)
     except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError, KeyError, csv.Error, DataError):
         return None
-    if any(column.null_count for column in table.columns) or not table.num_rows:
-        return None
     frame = table.to_pandas()
-    return None if any(np.isnan(frame[name].to_numpy()).any() for name, kind in types.items() if kind == pa.float64()) else frame
+    written_out = [name for name, kind in types.items() if kind == pa.float64() and int(frame[name].isna().sum()) > table[name].null_count]
+    blank = min((column.null_count for column in table.columns), default=0) > 0 and bool(frame.isna().all(axis=1).any())
+    return None if written_out or blank or not len(frame) else frame  # a cell that says "nan" is no empty cell, and a blank line no row
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #53169009
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #f26568ba
 def read_lines(
     path: Path,  # a text file, compressed when its name ends with .gz
     rules: TextRules,  # how it is written
@@ -192,12 +193,19 @@ def _careful_table(path: Path, rules: TextRules, ragged: bool) -> Cells:
     "The cells of a text file as text."
     lines, numbers = read_lines(path, rules)
     names = list(rules.names) or None
+    header = names or next(csv.reader(lines[:1], delimiter=rules.delimiter, skipinitialspace=True), [])
+    twice = sorted({c for c in header if c and header.count(c) > 1})
+    if twice:
+        raise DataError(f"column {twice[0]!r} stands twice in `{path.name}`; nobody can tell which one counts; rename one, or give the columns as `names`.")
     body = numbers if names else numbers[1:]
     try:
-        table = pd.read_csv(io.StringIO("\n".join(lines)), dtype="str", sep=rules.delimiter, skip_blank_lines=False, keep_default_na=False, na_values=[""],
-                            skipinitialspace=True, index_col=False, names=names, header=None if names else 0)
-    except ValueError as error:  # a line with too many cells, an open quotation
-        if not ragged or not isinstance(error, pd.errors.ParserError) or "Expected" not in str(error):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # pandas drops further cells with a warning when the first row has them
+            table = pd.read_csv(io.StringIO("\n".join(lines)), dtype="str", sep=rules.delimiter, skip_blank_lines=False, keep_default_na=False,
+                                na_values=[""], skipinitialspace=True, index_col=False, names=names, header=None if names else 0)
+    except (ValueError, pd.errors.ParserWarning) as error:  # a line with too many cells, an open quotation
+        uneven = isinstance(error, pd.errors.ParserWarning) or isinstance(error, pd.errors.ParserError) and "Expected" in str(error)
+        if not ragged or not uneven:
             raise DataError(f"`{path.name}` cannot be read to its end ({str(error).strip()}); it is cut or damaged; fetch it again.") from error
         return _uneven_table(lines, body, names, rules)
     table = table.iloc[: len(body)]

@@ -31,7 +31,7 @@ from ..schema import (ASK_COLUMNS, BID_COLUMNS, PRICE_COLUMNS, SCHEMAS, SYMBOL_R
 from ...enums import Interval
 from ...utils.time import format_ns, index_to_ns, to_index
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #c01a067b
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #b9eb85f5
 _TIME_NAMES = ("ts", "time", "date", "datetime", "timestamp")
 _ONLY_MAPPED = ("id", "known_at", "dividend", "split")
 _TEXT = ("time", "symbol", "exchange", "conditions", "side", "buyer_maker", "id", "known_at")
@@ -51,6 +51,7 @@ def find_columns(
 ) -> dict[str, tuple[str, ...]]:  # our name -> the file's column, or columns that are joined
     "Find our columns in a file; `DataError` with near matches for one that is missing."
     lower = {str(c).strip().lower(): c for c in header}
+    spelt = [str(c).strip().lower() for c in header]
     found: dict[str, tuple[str, ...]] = {}
     for ours in KIND_COLUMNS[mapping.kind]:
         theirs = mapping.vendor_name(ours)
@@ -63,6 +64,8 @@ def find_columns(
                 require_columns(header, ["date"], name=name)
             found[ours] = (named[0],)
         elif ours in lower and ours not in _ONLY_MAPPED:
+            if spelt.count(ours) > 1:
+                raise DataError(f"column {ours!r} stands twice in {name}, in different letters; nobody can tell which one counts; map the right one.")
             found[ours] = (lower[ours],)
     if not mapping.wide:
         require_columns([*header, *found], _needed(mapping), name=name)

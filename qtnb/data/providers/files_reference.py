@@ -6,7 +6,7 @@
 __all__ = ['read_series_file', 'read_reference_file', 'read_event_file', 'events_from_factors', 'instruments_from_changes',
            'members_from_snapshots', 'read_market_hours']
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #a3898b76
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #d6a32552
 import gzip
 import json
 import time
@@ -19,9 +19,9 @@ import pandas as pd
 
 from ...core.errors import DataError
 from ..calendars import session_open, sessions
-from .files_cells import Problem, RowNames, check_content, fill_pattern, parse_numbers, raise_problems, read_cells, real_problems
-from .files_mapping import MappingSource, ReferenceMapping, SeriesMapping, TextRules, build_mapping, pattern_columns
-from .files_times import parse_times, session_times
+from .files_cells import Problem, RowNames, fill_pattern, parse_numbers, raise_problems, read_cells, real_problems
+from .files_mapping import FileMapping, MappingSource, ReferenceMapping, SeriesMapping, TextRules, build_mapping, pattern_columns
+from .files_times import known_times, parse_times, session_times
 from ..quarantine import refused_rows
 from ..reference import find_reference, normalise_events, normalise_instruments, normalise_reference
 from ..schema import require_columns
@@ -174,26 +174,33 @@ def read_reference_file(
     frame = whole[keep].reset_index(drop=True)
     return (frame if mapping.table == "frame" else normalise_reference(mapping.table, frame, name=f"`{path.name}`")), refused
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #1609b350
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #6ac5672a
 def read_event_file(
     path: Path,  # a CSV with symbol, date or ts, kind, value
     calendar: str,  # calendar of its dates; an event holds from that session's open
 ) -> pd.DataFrame:  # canonical events
     "Read a file of splits and dividends."
-    check_content(path)
-    table = pd.read_csv(path, keep_default_na=False, dtype={"symbol": "str"})
-    table.columns = [str(c).strip().lower() for c in table.columns]
+    cells = read_cells(path, TextRules.model_validate({}))
+    table, name = cells.table.rename(columns=lambda c: str(c).strip().lower()), f"`{path.name}`"
+    require_columns(table.columns, ["symbol", "kind", "value", *([] if "ts" in table else ["date"])], name=name)
+    times, wrong = parse_times(table["ts" if "ts" in table else "date"], TextRules.model_validate({}))
+    done = {c: table[c].fillna("") for c in ("symbol", "kind", "text") if c in table}
+    for column in ("value", "reference"):
+        if column in table:
+            done[column], bad = _typed(table[column], "number", column, TextRules.model_validate({}), True)
+            wrong += bad
+    raise_problems([*cells.problems, *wrong], cells.rows, path.name)
     if "ts" in table:
-        table["ts"] = pd.to_datetime(table["ts"], utc=True)
+        done["ts"] = _instants_of(times, "ts", path.name)
+    elif calendar:
+        done["ts"] = pd.Series(to_index(session_open(calendar, times.to_numpy())))
     else:
-        require_columns(table.columns, ["date"], name=f"`{path.name}`")
-        if not calendar:
-            raise DataError(f"`{path.name}` has dates, and the mapping names no calendar; add `calendar: XNYS` (or the exchange's code), "
-                            "or give instants as `ts`.")
-        table["ts"] = to_index(session_open(calendar, table["date"].to_numpy()))
+        raise DataError(f"{name} has dates, and the mapping names no calendar; add `calendar: XNYS` (or the exchange's code), or give instants as `ts`.")
     if "known_at" in table:
-        table["known_at"] = pd.to_datetime(table["known_at"], utc=True)
-    return normalise_events(table, name=f"`{path.name}`")
+        known, wrong = known_times(table["known_at"], FileMapping.model_validate({}), path.name)
+        raise_problems(wrong, cells.rows, path.name)
+        done["known_at"] = pd.Series(to_index(known))
+    return normalise_events(pd.DataFrame(done), name=name)
 
 # %% ../../../nbs/data/11d_providers_files_reference.ipynb #5ea7919f
 def _near_fraction(ratio: float) -> float:

@@ -20,7 +20,7 @@ from ..schema import require_columns
 from ...enums import Interval
 from ...utils.time import to_index
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #3362eb46
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #fb7481a2
 FIRST_NS, LAST_NS = np.datetime64("1678-01-01", "s"), np.datetime64("2261-12-31", "s")
 _OFFSET = r":\d{2}(?:[.,]\d+)?\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)$"
 _ISO_RULE = "the time is written as in ISO 8601, such as 2020-01-02"
@@ -49,18 +49,29 @@ def _time_hint(values: np.ndarray, rules: TextRules) -> str:
     return "mend the cells, or name `time_format` or `time_unit` in the mapping"
 
 
+def _exact_counts(column: pd.Series, digits: int) -> np.ndarray | None:
+    "Counts with decimals as whole nanoseconds, digit by digit; None when a cell is written in another way."
+    if not pd.api.types.is_string_dtype(column.dtype):
+        return column.to_numpy(np.int64) * 10**digits if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any() else None
+    parts = column.str.extract(r"^\s*(\d{1,19})(?:\.(\d*))?\s*$")
+    if parts[0].isna().any():
+        return None
+    fraction = parts[1].fillna("").str.slice(0, digits).str.ljust(digits, "0") if digits else "0"
+    return parts[0].astype("int64").to_numpy() * 10**digits + (fraction.astype("int64").to_numpy() if digits else 0)  # type: ignore[union-attr]
+
+
 def _from_counts(column: pd.Series, unit: str) -> tuple[pd.Series, list[Problem]]:
     "Times that count from 1970."
     numbers, wrong = parse_numbers(column, "time")
-    factor = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[unit]
-    off = np.zeros(len(column), bool) if wrong else np.abs(numbers) > LAST_NS.astype("M8[s]").astype(np.int64) * (10**9 / factor)
+    digits = {"s": 9, "ms": 6, "us": 3, "ns": 0}[unit]
+    off = np.abs(np.nan_to_num(numbers)) > LAST_NS.astype("M8[s]").astype(np.int64) * 10.0 ** (9 - digits)
     wrong += real_problems([Problem(off, "time", column, f"the time counts {unit} from 1970", f"check `time_unit: {unit}` in the mapping")])
-    if not wrong:
-        whole = column.astype("int64").to_numpy() * factor if not (numbers % 1).any() else np.round(numbers * factor).astype(np.int64)
-        return pd.Series(to_index(whole)), []
-    good = ~np.logical_or.reduce([p.bad for p in wrong])
+    exact = None if wrong else _exact_counts(column, digits)
+    if exact is not None:
+        return pd.Series(to_index(exact)), []
+    good = ~np.logical_or.reduce([p.bad for p in wrong]) if wrong else np.ones(len(column), bool)
     ns = np.zeros(len(column), np.int64)
-    ns[good] = np.round(numbers[good] * factor).astype(np.int64)
+    ns[good] = np.round(numbers[good] * 10.0**digits).astype(np.int64)
     return pd.Series(to_index(ns)).where(good), wrong
 
 # %% ../../../nbs/data/11b_providers_files_times.ipynb #aa847f02

@@ -6,7 +6,7 @@
 __all__ = ['FilesystemProvider', 'FileMapping', 'load_mapping', 'check_content', 'read_bar_file', 'read_table_file',
            'read_event_file']
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #6ce53f5d
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #f337aaf9
 import functools
 from collections.abc import Sequence
 from os import PathLike
@@ -22,13 +22,13 @@ from .files_mapping import FileMapping, load_mapping
 from .files_reading import FileTable, join_tables, read_bar_file, read_table_file
 from .files_reference import read_event_file
 from ..reference import empty_events, empty_reference, normalise_events
-from ..schema import SCHEMAS, TICK, key_violations, table_frame
+from ..schema import SCHEMAS, TICK, key_violations, running_number, table_frame
 from ...utils.time import index_to_ns
 
 # %% ../../../nbs/data/11f_providers_filesystem.ipynb #361b4a1b
 _all_ = ["FileMapping", "load_mapping", "check_content", "read_bar_file", "read_table_file", "read_event_file"]
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #80b888cb
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #4df4d982
 def _chosen(table: pd.DataFrame, symbols: Sequence[str], start: int | None, end: int | None) -> pd.DataFrame:
     "Rows of some symbols in a range of instants."
     level = index_to_ns(table.index.levels[0])  # type: ignore[attr-defined]
@@ -38,18 +38,23 @@ def _chosen(table: pd.DataFrame, symbols: Sequence[str], start: int | None, end:
     return table if keep.all() else table[keep]
 
 
-def _together(tables: Sequence[pd.DataFrame], kind: str, interval: str, name: str) -> pd.DataFrame:
-    "One table out of several; a bar that stands in two of them is refused."
-    full = [t for t in tables if len(t)]
+def _together(tables: Sequence[pd.DataFrame], kind: str, interval: str, name: str, numbered: bool = False) -> pd.DataFrame:
+    "One table out of several; a row that stands in two of them is refused."
+    schema, full = SCHEMAS[kind], [t for t in tables if len(t)]
     if not full:
-        schema = SCHEMAS[kind]
         return table_frame(kind, np.empty(0, np.int64), np.empty(0, int), [], np.empty((0, len(schema.numbers))), interval=interval)
     whole = join_tables(full, kind, interval)
-    if len(full) > 1 and not SCHEMAS[kind].sequenced:
-        ts = index_to_ns(whole.index.levels[0])[np.asarray(whole.index.codes[0])]  # type: ignore[attr-defined]
-        wrong = key_violations(ts, np.asarray(whole.index.codes[1]), list(whole.index.levels[1]))  # type: ignore[attr-defined]
-        if wrong:
-            raise SchemaError(f"files of {name} overlap: the same bar stands in two of them; remove one.", wrong)
+    if len(full) == 1:
+        return whole
+    ts = index_to_ns(whole.index.levels[0])[np.asarray(whole.index.codes[0])]  # type: ignore[attr-defined]
+    codes = np.asarray(whole.index.codes[1])  # type: ignore[attr-defined]
+    if schema.sequenced and not numbered:
+        whole["seq"] = running_number(ts, codes)
+        return whole
+    wrong = key_violations(ts, codes, list(whole.index.levels[1]), seq=whole["seq"].to_numpy() if schema.sequenced else None)  # type: ignore[attr-defined]
+    if wrong:
+        what = "trade or quote" if schema.sequenced else "bar"
+        raise SchemaError(f"files of {name} overlap: the same {what} stands in two of them; remove one.", wrong)
     return whole
 
 # %% ../../../nbs/data/11f_providers_filesystem.ipynb #5c73fc9c
@@ -89,7 +94,7 @@ class _Files:
         read = [self._read(file) for file in self.files]
         return [t for t in read if not set(symbols).isdisjoint(t.frame.index.levels[1])]
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #2fc83a85
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #f8ad6939
 class FilesystemProvider(_Files):
     "Market data from CSV, compressed CSV or Parquet files."
 
@@ -118,7 +123,7 @@ class FilesystemProvider(_Files):
     def fetch_table(self, symbols: Sequence[str], start: int | None = None, end: int | None = None) -> pd.DataFrame:
         "What the files hold of some symbols with start <= ts <= end (ns UTC), a table of the mapping's kind."
         tables = [_chosen(t.frame, symbols, start, end) for t in self._tables(symbols)]
-        whole = _together(tables, self.kind, self.interval, str(self.path))
+        whole = _together(tables, self.kind, self.interval, str(self.path), "id" in self.mapping.columns)
         if self.kind == "bars":
             whole.attrs["adjust"] = self.mapping.adjusted or "none"
         return whole
