@@ -346,7 +346,9 @@ def test_refused_rows_of_several_files_reach_a_store(tmp_path):
     write(tmp_path / "A.csv", TEXT.replace("11.5", "n/a"))
     write(tmp_path / "B.csv", TEXT.replace("2020-01-03", "2020-01-04"))
     provider = FilesystemProvider(tmp_path, XNYS, quarantine=True)
-    assert len(provider.fetch_bars(["A", "B"])) == 6
+    with pytest.warns(DataWarning, match="1 row.s. were set aside, 3 are good") as told:
+        assert len(provider.fetch_bars(["A", "B"])) == 6
+    assert len(told) == 2  # once per file
     assert sorted(provider.refused["source"]) == ["A.csv", "B.csv"]
     with pytest.raises(DataError, match="A.csv"):
         FilesystemProvider(tmp_path, XNYS).symbols()

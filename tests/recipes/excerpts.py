@@ -89,6 +89,7 @@ EXCERPTS: dict[str, Excerpt] = {
         + ",101,1,100,2" * 5 + "\n", 1, first="binance-futures"),
     "tardis_trades": Excerpt("d.csv", "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\nbitmex,XBTUSD,1583020803145000,1583020803307160,ab-1,sell,8531.5,2\n",
                              1, first="2020-03-01T00:00:03.145Z"),
+    "kraken_trades": Excerpt("BCHEUR.csv", "1616662680,435.1,0.5\n1616662680.5,435.2,0.1\n", 2, first="2021-03-25T08:58Z"),
     "french_daily": Excerpt("f.csv", f"{FF}The rate is simple.\n\n,Mkt-RF,SMB\n19260701,    0.10,   -0.23\n19260702,    0.45,  -99.99\n\nCopyright\n", 2, first=0.001),
     "french_monthly": Excerpt("f.csv", f"{FF}\n,Mkt-RF,SMB\n192607,    2.96,   -2.38\n\n Annual Factors\n,Mkt-RF,SMB\n  1927,   29.47,   -2.83\n\nCopyright\n", 1,
                               first=0.0296),

@@ -94,6 +94,7 @@ RECIPES = [
     Recipe("orderbook/tardis_binance-futures_book_snapshot_25_BTCUSDT.csv", "prices", ("tardis_top_of_book",)),
     Recipe("orderbook/tardis_binance-futures_book_snapshot_5_BTCUSDT.csv", "reference", ("tardis_book_5",)),
     Recipe("orderbook/tardis_bitmex_trades_XBTUSD.csv", "prices", ("tardis_trades",)),
+    Recipe("vendor_payloads/kraken/*_trades_export.csv", "prices", ("kraken_trades",)),
     Recipe("factors/ff3_us_daily_192607_202111.csv.gz", "series", ("french_daily",), lines=7),
     Recipe("factors/ff3_us_monthly_192607_202111.csv.gz", "series", ("french_monthly", "french_annual"), lines=9),
     Recipe("factors/mom_us_monthly_192701_202111.csv.gz", "series", ("french_momentum_monthly", "french_momentum_annual"), lines=20),

@@ -6,8 +6,9 @@
 __all__ = ['FilesystemProvider', 'FileMapping', 'load_mapping', 'check_content', 'read_bar_file', 'read_table_file',
            'read_event_file']
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #f337aaf9
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #fbfa92ce
 import functools
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...core.errors import DataError, SchemaError, unknown_name
+from ...core.errors import DataError, DataWarning, SchemaError, unknown_name
 from .files_cells import SUFFIXES, check_content, file_suffix
 from .files_mapping import FileMapping, load_mapping
 from .files_reading import FileTable, join_tables, read_bar_file, read_table_file
@@ -25,10 +26,10 @@ from ..reference import empty_events, empty_reference, normalise_events
 from ..schema import SCHEMAS, TICK, key_violations, running_number, table_frame
 from ...utils.time import index_to_ns
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #361b4a1b
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #268e702b
 _all_ = ["FileMapping", "load_mapping", "check_content", "read_bar_file", "read_table_file", "read_event_file"]
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #4df4d982
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #09b67505
 def _chosen(table: pd.DataFrame, symbols: Sequence[str], start: int | None, end: int | None) -> pd.DataFrame:
     "Rows of some symbols in a range of instants."
     level = index_to_ns(table.index.levels[0])  # type: ignore[attr-defined]
@@ -57,7 +58,17 @@ def _together(tables: Sequence[pd.DataFrame], kind: str, interval: str, name: st
         raise SchemaError(f"files of {name} overlap: the same {what} stands in two of them; remove one.", wrong)
     return whole
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #5c73fc9c
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #51488f82
+def _told(table: FileTable, name: str) -> FileTable:
+    "Warn about the rows of a file that were set aside."
+    if len(table.refused):
+        rules = table.refused.groupby("rule")["row"].nunique().sort_values(ascending=False)
+        few = "; ".join(f"{rule} ({n})" for rule, n in rules.head(3).items()) + ("; ..." if len(rules) > 3 else "")
+        warnings.warn(f"`{name}`: {table.refused['row'].nunique()} row(s) were set aside, {table.rows} are good; the rules they break: {few}; "
+                      "see `refused` of the provider.", DataWarning, stacklevel=6)
+    return table
+
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #53ffe213
 class _Files:
     "The files of a path, each read once and when it is asked for."
 
@@ -83,7 +94,7 @@ class _Files:
         self.files = [p for p in found if p.is_file() and file_suffix(p) and p.name != self.mapping.events]
         if not self.files:
             raise DataError(f"{self.path} holds no file that ends with {', '.join(SUFFIXES)}; point to the files of bars, or convert them.")
-        self._read = functools.cache(lambda file: read_table_file(file, self.mapping, now=now))
+        self._read = functools.cache(lambda file: _told(read_table_file(file, self.mapping, now=now), file.name))
 
     def __repr__(self) -> str:
         "The call that rebuilds it."
@@ -94,7 +105,7 @@ class _Files:
         read = [self._read(file) for file in self.files]
         return [t for t in read if not set(symbols).isdisjoint(t.frame.index.levels[1])]
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #f8ad6939
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #3e6fd9a6
 class FilesystemProvider(_Files):
     "Market data from CSV, compressed CSV or Parquet files."
 
