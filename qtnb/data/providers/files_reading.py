@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_columns', 'FileTable', 'join_tables', 'read_table_file', 'read_bar_file']
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #29f4f47f
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #5d801adf
 import functools
 import math
 import time
@@ -31,7 +31,7 @@ from ..schema import (ASK_COLUMNS, BID_COLUMNS, PRICE_COLUMNS, SCHEMAS, SYMBOL_R
 from ...enums import Interval
 from ...utils.time import format_ns, index_to_ns, to_index
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #7c267823
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #b9eb85f5
 _TIME_NAMES = ("ts", "time", "date", "datetime", "timestamp")
 _ONLY_MAPPED = ("id", "known_at", "dividend", "split")
 _TEXT = ("time", "symbol", "exchange", "conditions", "side", "buyer_maker", "id", "known_at")
@@ -78,7 +78,7 @@ def _wanted(header: list[str], mapping: FileMapping, name: str) -> dict[str, boo
     also = [*pattern_columns(mapping.symbol or ""), *([mapping.timezone["column"]] if isinstance(mapping.timezone, dict) else [])]
     return needed | {c: False for c in also if c != "file"}
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #09283227
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #e2273237
 def _long(cells: Cells, mapping: FileMapping, name: str) -> Cells:
     "The rows of a wide file: time, symbol, close; an empty cell is no row."
     time_columns = list(find_columns(list(cells.table.columns), mapping, name)["time"])
@@ -90,7 +90,7 @@ def _long(cells: Cells, mapping: FileMapping, name: str) -> Cells:
     problems = [Problem(p.bad[row], p.column, np.asarray(p.values, object)[row], p.rule, p.message) for p in cells.problems]
     return Cells(table, cells.rows.take(row), problems)
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #c906bc23
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #6068c4e3
 def _is_size(ours: str) -> bool:
     "Whether a number counts things rather than money."
     return ours in ("volume", "quantity") or ours.endswith("_size")
@@ -126,7 +126,7 @@ def _zero_sides(numbers: dict[str, np.ndarray], mapping: FileMapping, groups: np
                 before = pd.Series(numbers[c]).groupby(groups).ffill().to_numpy()
                 numbers[c] = np.where(zero, before, numbers[c])
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #b9fec990
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #ae088745
 def _words(column: pd.Series, words: Mapping[str, float], ours: str, message: str) -> tuple[np.ndarray, list[Problem]]:
     "A column of words as numbers."
     codes, distinct = pd.factorize(column.astype("object").where(column.notna(), ""))
@@ -170,7 +170,7 @@ def _symbols(table: pd.DataFrame, columns: Mapping[str, tuple[str, ...]], mappin
     rank = {s: i for i, s in enumerate(names)}
     return np.array([*(rank[str(s)] for s in distinct), 0])[codes], names, real_problems([Problem(blank, "symbol", column, SYMBOL_RULE)])
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #d41d2ea9
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #b527ffd1
 @dataclass
 class _Passage:
     "A file between two stages of its reading."
@@ -211,7 +211,7 @@ class _Passage:
         self.table, self.rows = self.table[rows].reset_index(drop=True), self.rows.take(rows)
         self.parts = {k: pd.Series(v[rows]).reset_index(drop=True) if isinstance(v, pd.Series) else v[rows] for k, v in self.parts.items()}
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #b2a9f352
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #9cc0004a
 def _pass_cells(file: _Passage, cells: Cells, stem: str) -> list[str]:
     "Parse numbers, sides and symbols; give the names of the symbols."
     mapping = file.mapping
@@ -268,7 +268,7 @@ def _label(file: _Passage) -> str:
     "What the time of a bar names."
     return file.mapping.label or ("close" if str(file.columns["time"][0]).lower() == "ts" else "date")
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #80d7e4e4
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #c04daa22
 def _pass_order(file: _Passage, names: list[str]) -> None:
     "Look at the order of the rows, at copies, and at the clock."
     ts, codes = np.asarray(file.parts["ts"]), np.asarray(file.parts["codes"])
@@ -293,7 +293,7 @@ def _pass_order(file: _Passage, names: list[str]) -> None:
     file.stop([Problem(backward, "time", shown, "the rows of a symbol run forward in time", message),
                *([] if file.aside else [Problem(repeated, "time", shown, "a symbol has one row for a time", message), late])])
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #c3c8bc0c
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #26ab8fde
 @dataclass(frozen=True)
 class FileTable:
     "What a file held."
@@ -327,7 +327,7 @@ def _good_table(file: _Passage, names: list[str], chosen: np.ndarray) -> pd.Data
     return table_frame(mapping.kind, part["ts"][order], part["codes"][order], names, values, seq=None if seq is None else seq[order],
                        labels={c: part[c][order] for c in schema.labels}, interval=interval)
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #9d597d9b
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #9c9b14a8
 def join_tables(
     tables: Sequence[pd.DataFrame],  # canonical tables of one kind
     kind: str,  # bars, quote_bars, trades, quotes
@@ -374,7 +374,7 @@ def _revised_tables(file: _Passage, names: list[str]) -> tuple[pd.DataFrame, tup
     kind, interval = file.mapping.kind, str(file.mapping.interval)
     return join_tables(tables, kind, interval, latest=True), tuple((k, join_tables(parts[k], kind, interval)) for k in sorted(parts))
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #6452a74e
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #2aa90aad
 def _events_beside(file: _Passage, names: list[str]) -> pd.DataFrame:
     "Splits and dividends in the rows of a file of bars."
     if not {"dividend", "split"} & file.columns.keys():
@@ -417,7 +417,7 @@ def _check_splits(file: _Passage, frame: pd.DataFrame, events: pd.DataFrame) -> 
             raise DataError(text)
         warnings.warn(text, DataWarning, stacklevel=5)
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #2fbb7957
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #f14d184d
 def read_table_file(
     path: str | PathLike[str],  # a CSV, compressed CSV or Parquet file
     mapping: FileMapping | None = None,  # how to read it; None = the defaults
