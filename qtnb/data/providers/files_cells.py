@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'Wanted', 'file_suffix', 'check_content', 'RowNames', 'Problem', 'real_problems', 'Cells', 'read_lines',
-           'read_cells', 'number_hint', 'parse_numbers', 'scaled', 'fill_pattern', 'raise_problems']
+           'read_cells', 'number_hint', 'parse_numbers', 'scaled', 'find_columns', 'wanted_columns', 'long_cells',
+           'fill_pattern', 'raise_problems']
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #8f099375
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #4aae17cb
 import csv
 import gzip
 import io
@@ -21,10 +22,10 @@ import numpy as np
 import pandas as pd
 
 from ...core.errors import DataError, SchemaError, Violation
-from .files_mapping import TextRules, split_pattern
-from ..schema import collect_violations, require_columns
+from .files_mapping import KIND_COLUMNS, FileMapping, TextRules, pattern_columns, split_pattern
+from ..schema import ASK_COLUMNS, BID_COLUMNS, PRICE_COLUMNS, collect_violations, require_columns
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #ba0dd25c
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #aebe03c3
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _MARKS = ((b"\x1f\x8b", "gzip"), (b"PAR1", "Parquet"), (b"PK\x03\x04", "a zip archive"), (b"<", "HTML or XML"), (b"{", "JSON"), (b"[", "JSON"))
 _WANTED = {".csv": "", ".csv.gz": "gzip", ".parquet": "Parquet"}
@@ -61,7 +62,7 @@ def check_content(
         raise DataError(f"`{path.name}` holds {found or 'plain text'}, not {wanted or 'CSV text'} as its name says (it begins with {shown!r}); "
                         "fetch it again, or give it the ending that fits.")
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #31bfd751
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #4abbc67f
 class RowNames(Sequence):
     "The name of each row: 'line 7', or its position in a file without lines."
 
@@ -123,7 +124,7 @@ class Cells:
     rows: RowNames  # the name of each row
     problems: list[Problem] = field(default_factory=list)  # lines that are no rows
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #7c58bc83
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #30dbecce
 Wanted = Callable[[list[str]], dict[str, bool]]  # the header -> columns that are needed, each with whether it is a number
 
 
@@ -159,7 +160,7 @@ def _fast_table(path: Path, rules: TextRules, wanted: Wanted) -> pd.DataFrame | 
     blank = min((column.null_count for column in table.columns), default=0) > 0 and bool(frame.isna().all(axis=1).any())
     return None if written_out or blank or not len(frame) else frame  # a cell that says "nan" is no empty cell, and a blank line no row
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #f26568ba
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #9972660e
 def read_lines(
     path: Path,  # a text file, compressed when its name ends with .gz
     rules: TextRules,  # how it is written
@@ -211,7 +212,7 @@ def _careful_table(path: Path, rules: TextRules, ragged: bool) -> Cells:
     table = table.iloc[: len(body)]
     return Cells(table, RowNames(body[: len(table)]), _repeated_headers(table))
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #c5de8a0f
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #0827c408
 def _uneven_table(lines: list[str], numbers: list[int], names: list[str] | None, rules: TextRules) -> Cells:
     "The cells of a text file some of whose lines have another number of cells."
     parsed = list(csv.reader(lines, delimiter=rules.delimiter, skipinitialspace=True))
@@ -256,7 +257,7 @@ def read_cells(
     table = table.reset_index() if any(table.index.names) else table
     return Cells(table, RowNames(range(len(table)), ""))
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #fc289352
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #08847098
 _LOOKS = ((re.compile(r"[+-]?\d{1,3}(,\d{2,3})*,\d{3}\.\d+"), "`thousands: \",\"`"),
           (re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+"), "`decimal: \",\"` and `thousands: \".\"`"),
           (re.compile(r"[+-]?\d{1,3}(,\d{2,3})+,\d{3}"), "`thousands: \",\"`"),
@@ -306,7 +307,7 @@ def parse_numbers(
     wrong = [Problem(bad, name, shown, "the cell is a plain number", hint)]
     return numbers, real_problems(wrong if optional else [*wrong, Problem(empty, name, column if empty.any() else (), "the cell is not empty")])
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #710d6aff
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #31d14dfe
 def scaled(
     values: np.ndarray,  # numbers of the file
     scale: float,  # what they are multiplied by
@@ -315,7 +316,74 @@ def scaled(
     inverse = round(1.0 / scale)
     return values if scale == 1 else values / inverse if inverse > 1 and abs(inverse * scale - 1.0) < 1e-12 else values * scale
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #8af1067e
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #86f1883b
+_TIME_NAMES = ("ts", "time", "date", "datetime", "timestamp")
+_ONLY_MAPPED = ("id", "known_at", "dividend", "split")
+_TEXT = ("time", "symbol", "exchange", "conditions", "side", "buyer_maker", "id", "known_at")
+
+
+def _needed(mapping: FileMapping) -> tuple[str, ...]:
+    "The numbers a file must have."
+    if mapping.kind == "bars":
+        return (*(("close",) if mapping.closes_only else PRICE_COLUMNS), *(("volume",) if mapping.volume is None else ()))
+    return {"quote_bars": (*BID_COLUMNS, *ASK_COLUMNS), "trades": ("price", "quantity"), "quotes": ("bid", "ask")}[mapping.kind]
+
+
+def find_columns(
+    header: Sequence[str],  # the columns of a file
+    mapping: FileMapping,  # how to read it
+    name: str,  # what messages call it
+) -> dict[str, tuple[str, ...]]:  # our name -> the file's column, or columns that are joined
+    "Find our columns in a file; `DataError` with near matches for one that is missing."
+    lower = {str(c).strip().lower(): c for c in header}
+    spelt = [str(c).strip().lower() for c in header]
+    found: dict[str, tuple[str, ...]] = {}
+    for ours in KIND_COLUMNS[mapping.kind]:
+        theirs = mapping.vendor_name(ours)
+        if theirs:
+            require_columns(header, theirs, name=name)
+            found[ours] = theirs
+        elif ours == "time":
+            named = [lower[n] for n in _TIME_NAMES if n in lower]
+            if not named:
+                require_columns(header, ["date"], name=name)
+            found[ours] = (named[0],)
+        elif ours in lower and ours not in _ONLY_MAPPED:
+            if spelt.count(ours) > 1:
+                raise DataError(f"column {ours!r} stands twice in {name}, in different letters; nobody can tell which one counts; map the right one.")
+            found[ours] = (lower[ours],)
+    if not mapping.wide:
+        require_columns([*header, *found], _needed(mapping), name=name)
+    return found
+
+
+def wanted_columns(
+    header: list[str],  # the columns of a file
+    mapping: FileMapping,  # how to read it
+    name: str,  # what messages call it
+) -> dict[str, bool]:  # the columns that are read, each with whether it holds numbers
+    "The columns of a plain file that are read, each with whether it holds numbers."
+    needed = {c: ours not in _TEXT for ours, theirs in find_columns(header, mapping, name).items() for c in theirs}
+    also = [*pattern_columns(mapping.symbol or ""), *([mapping.timezone["column"]] if isinstance(mapping.timezone, dict) else [])]
+    return needed | {c: False for c in also if c != "file"}
+
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #df2f74a6
+def long_cells(
+    cells: Cells,  # a wide file
+    mapping: FileMapping,  # how to read it
+    name: str,  # what messages call it
+) -> Cells:  # one row per time and symbol
+    "The rows of a wide file: time, symbol, close; an empty cell is no row."
+    time_columns = list(find_columns(list(cells.table.columns), mapping, name)["time"])
+    names = [c for c in cells.table.columns if c not in time_columns]
+    values = cells.table[names].to_numpy(object)
+    row, column = np.nonzero(cells.table[names].notna().to_numpy())
+    table = cells.table[time_columns].iloc[row].reset_index(drop=True)
+    table = table.assign(symbol=np.array([str(n).strip() for n in names], object)[column], close=pd.Series(values[row, column]).infer_objects())
+    problems = [Problem(p.bad[row], p.column, np.asarray(p.values, object)[row], p.rule, p.message) for p in cells.problems]
+    return Cells(table, cells.rows.take(row), problems)
+
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #fad9cf84
 def fill_pattern(
     pattern: str,  # such as "{ticker}.{venue}"
     table: pd.DataFrame,  # cells under the file's names

@@ -6,7 +6,7 @@
 __all__ = ['read_series_file', 'read_reference_file', 'read_event_file', 'events_from_factors', 'instruments_from_changes',
            'members_from_snapshots', 'read_market_hours']
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #d6a32552
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #d205d84f
 import gzip
 import json
 import time
@@ -27,10 +27,12 @@ from ..reference import find_reference, normalise_events, normalise_instruments,
 from ..schema import require_columns
 from ...utils.time import to_index
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #eae3912b
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #ddd78d05
 def _series_columns(header: list[str], mapping: SeriesMapping, name: str) -> tuple[str, dict[str, str]]:
     "The column of dates, and our names -> the columns of numbers."
-    when = mapping.time or str(header[0])
+    if not header:
+        raise DataError(f"{name} has no table where the mapping looks for it; a series has a header and rows; check `skiprows` against the file.")
+    when = mapping.time or header[0]
     require_columns(header, [when, *mapping.columns.values(), *mapping.where, *([mapping.value] if mapping.value else [])], name=name)
     if mapping.pivot:
         return when, {str(mapping.value): str(mapping.value)}
@@ -84,7 +86,7 @@ def read_series_file(
     frame.attrs = {"unit": mapping.unit}
     return frame
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #79323f9e
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #9fb89c3a
 _DAY_TEXT = {"members": ("start", "end"), "instruments": ("valid_from", "valid_to", "events_from")}  # days that are kept as text
 _INSTANT_WHOLE = {"sessions": ("open", "close")}  # instants that are kept as whole numbers
 
@@ -137,7 +139,7 @@ def _fit(column: pd.Series, ours: str, kind: str, mapping: ReferenceMapping, pat
         return (whole if as_count else done.dt.tz_convert("UTC")), wrong
     return _typed(column, kind, ours, mapping, True)
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #6dae7559
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #94d075af
 def read_reference_file(
     path: str | PathLike[str],  # a CSV, compressed CSV or Parquet file
     mapping: MappingSource | ReferenceMapping,  # how to read it: a YAML file, its content, or a mapping
@@ -147,6 +149,8 @@ def read_reference_file(
     "Read a file of reference data into the table that the mapping names, or a plain frame."
     path, mapping = Path(path), build_mapping(mapping, ReferenceMapping)
     cells = read_cells(path, mapping, ragged=mapping.quarantine)
+    if not len(cells.table):
+        raise DataError(f"`{path.name}` has a header and no rows; a file of reference data has rows; fetch it again or remove it.")
     kinds = dict(mapping.types) or {c: find_reference(mapping.table).columns.get(c, "") for c in mapping.take}
     unknown = [c for c, kind in kinds.items() if not kind]
     if unknown:
@@ -162,7 +166,7 @@ def read_reference_file(
     whole = pd.DataFrame(done)
     if mapping.table != "frame":  # a table keeps the last row of a key; a file that has two says so
         key = [c for c in find_reference(mapping.table).key if c in whole]
-        shown = whole[key].astype("str").agg(" ".join, axis=1).to_numpy(object)
+        shown = whole[key].astype("str").fillna("").agg(" ".join, axis=1).to_numpy(object)
         wrong.append(Problem(whole.duplicated(key).to_numpy(), key[0], shown, f"each ({', '.join(key)}) stands once"))
     found = real_problems(wrong)
     keep = ~np.logical_or.reduce([p.bad for p in found]) if found else np.ones(len(cells.table), bool)
@@ -174,7 +178,7 @@ def read_reference_file(
     frame = whole[keep].reset_index(drop=True)
     return (frame if mapping.table == "frame" else normalise_reference(mapping.table, frame, name=f"`{path.name}`")), refused
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #6ac5672a
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #4d700adc
 def read_event_file(
     path: Path,  # a CSV with symbol, date or ts, kind, value
     calendar: str,  # calendar of its dates; an event holds from that session's open
@@ -202,7 +206,7 @@ def read_event_file(
         done["known_at"] = pd.Series(to_index(known))
     return normalise_events(pd.DataFrame(done), name=name)
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #5ea7919f
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #2349fce5
 def _near_fraction(ratio: float) -> float:
     "The small fraction that a rounded ratio stands for."
     for below in range(1, 21):
@@ -234,7 +238,7 @@ def events_from_factors(
     table = pd.DataFrame(found, columns=["symbol", "ts", "kind", "value"])
     return normalise_events(table.assign(ts=to_index(table["ts"].to_numpy(np.int64))), name="the table of factors")
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #5d879009
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #940f6117
 def instruments_from_changes(
     changes: pd.DataFrame,  # symbol, date (datetime64: last day of the ticker), ticker; venue is optional
     *,
@@ -254,7 +258,7 @@ def instruments_from_changes(
             begin = str((pd.Timestamp(day) + pd.Timedelta(days=1)).date())
     return normalise_instruments(pd.DataFrame(spells))
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #79122d69
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #d9f4375b
 def members_from_snapshots(
     snapshots: pd.DataFrame,  # date (datetime64 or "YYYY-MM-DD") and symbol; one row per member and day
     universe: str,  # name of the universe
@@ -272,7 +276,7 @@ def members_from_snapshots(
     ended = rows[~still].assign(known_at=pd.to_datetime(days[last[~still] + 1].astype("M8[s]"), utc=True))
     return normalise_reference("members", pd.concat([opened, ended], ignore_index=True))
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #183dc7b9
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #47ea2f29
 _WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
