@@ -7,7 +7,7 @@ __all__ = ['SUFFIXES', 'Wanted', 'file_suffix', 'check_content', 'RowNames', 'Pr
            'read_cells', 'number_hint', 'parse_numbers', 'scaled', 'find_columns', 'wanted_columns', 'long_cells',
            'fill_pattern', 'raise_problems']
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #4aae17cb
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #d979bbd5
 import csv
 import gzip
 import io
@@ -25,7 +25,7 @@ from ...core.errors import DataError, SchemaError, Violation
 from .files_mapping import KIND_COLUMNS, FileMapping, TextRules, pattern_columns, split_pattern
 from ..schema import ASK_COLUMNS, BID_COLUMNS, PRICE_COLUMNS, collect_violations, require_columns
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #aebe03c3
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #ba0dd25c
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _MARKS = ((b"\x1f\x8b", "gzip"), (b"PAR1", "Parquet"), (b"PK\x03\x04", "a zip archive"), (b"<", "HTML or XML"), (b"{", "JSON"), (b"[", "JSON"))
 _WANTED = {".csv": "", ".csv.gz": "gzip", ".parquet": "Parquet"}
@@ -62,7 +62,7 @@ def check_content(
         raise DataError(f"`{path.name}` holds {found or 'plain text'}, not {wanted or 'CSV text'} as its name says (it begins with {shown!r}); "
                         "fetch it again, or give it the ending that fits.")
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #4abbc67f
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #31bfd751
 class RowNames(Sequence):
     "The name of each row: 'line 7', or its position in a file without lines."
 
@@ -124,7 +124,7 @@ class Cells:
     rows: RowNames  # the name of each row
     problems: list[Problem] = field(default_factory=list)  # lines that are no rows
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #30dbecce
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #7c58bc83
 Wanted = Callable[[list[str]], dict[str, bool]]  # the header -> columns that are needed, each with whether it is a number
 
 
@@ -160,7 +160,7 @@ def _fast_table(path: Path, rules: TextRules, wanted: Wanted) -> pd.DataFrame | 
     blank = min((column.null_count for column in table.columns), default=0) > 0 and bool(frame.isna().all(axis=1).any())
     return None if written_out or blank or not len(frame) else frame  # a cell that says "nan" is no empty cell, and a blank line no row
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #9972660e
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #f26568ba
 def read_lines(
     path: Path,  # a text file, compressed when its name ends with .gz
     rules: TextRules,  # how it is written
@@ -212,7 +212,7 @@ def _careful_table(path: Path, rules: TextRules, ragged: bool) -> Cells:
     table = table.iloc[: len(body)]
     return Cells(table, RowNames(body[: len(table)]), _repeated_headers(table))
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #0827c408
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #c5de8a0f
 def _uneven_table(lines: list[str], numbers: list[int], names: list[str] | None, rules: TextRules) -> Cells:
     "The cells of a text file some of whose lines have another number of cells."
     parsed = list(csv.reader(lines, delimiter=rules.delimiter, skipinitialspace=True))
@@ -257,7 +257,7 @@ def read_cells(
     table = table.reset_index() if any(table.index.names) else table
     return Cells(table, RowNames(range(len(table)), ""))
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #08847098
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #fc289352
 _LOOKS = ((re.compile(r"[+-]?\d{1,3}(,\d{2,3})*,\d{3}\.\d+"), "`thousands: \",\"`"),
           (re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+"), "`decimal: \",\"` and `thousands: \".\"`"),
           (re.compile(r"[+-]?\d{1,3}(,\d{2,3})+,\d{3}"), "`thousands: \",\"`"),
@@ -307,7 +307,7 @@ def parse_numbers(
     wrong = [Problem(bad, name, shown, "the cell is a plain number", hint)]
     return numbers, real_problems(wrong if optional else [*wrong, Problem(empty, name, column if empty.any() else (), "the cell is not empty")])
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #31d14dfe
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #710d6aff
 def scaled(
     values: np.ndarray,  # numbers of the file
     scale: float,  # what they are multiplied by
@@ -316,7 +316,7 @@ def scaled(
     inverse = round(1.0 / scale)
     return values if scale == 1 else values / inverse if inverse > 1 and abs(inverse * scale - 1.0) < 1e-12 else values * scale
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #86f1883b
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #5bb654a5
 _TIME_NAMES = ("ts", "time", "date", "datetime", "timestamp")
 _ONLY_MAPPED = ("id", "known_at", "dividend", "split")
 _TEXT = ("time", "symbol", "exchange", "conditions", "side", "buyer_maker", "id", "known_at")
@@ -367,7 +367,7 @@ def wanted_columns(
     also = [*pattern_columns(mapping.symbol or ""), *([mapping.timezone["column"]] if isinstance(mapping.timezone, dict) else [])]
     return needed | {c: False for c in also if c != "file"}
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #df2f74a6
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #5283385b
 def long_cells(
     cells: Cells,  # a wide file
     mapping: FileMapping,  # how to read it
@@ -383,7 +383,7 @@ def long_cells(
     problems = [Problem(p.bad[row], p.column, np.asarray(p.values, object)[row], p.rule, p.message) for p in cells.problems]
     return Cells(table, cells.rows.take(row), problems)
 
-# %% ../../../nbs/data/11a_providers_files_cells.ipynb #fad9cf84
+# %% ../../../nbs/data/11a_providers_files_cells.ipynb #ae4c3005
 def fill_pattern(
     pattern: str,  # such as "{ticker}.{venue}"
     table: pd.DataFrame,  # cells under the file's names

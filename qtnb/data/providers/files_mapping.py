@@ -6,7 +6,7 @@
 __all__ = ['KIND_COLUMNS', 'SIDE_WORDS', 'AnyMapping', 'MappingSource', 'TextRules', 'FileMapping', 'SeriesMapping',
            'ReferenceMapping', 'build_mapping', 'load_mapping', 'pattern_columns', 'split_pattern']
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #daf374c2
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #c1bbd575
 import re
 from collections.abc import Mapping
 from os import PathLike
@@ -21,7 +21,7 @@ from ..reference import REFERENCE
 from ..schema import SCHEMAS
 from ...enums import Interval
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #6005439c
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #3d0b67de
 class TextRules(BaseModel):
     "How the lines and cells of a text file are written."
 
@@ -51,7 +51,7 @@ class TextRules(BaseModel):
         "Whether a fast parser reads the text as it is meant."
         return self.encoding == "utf-8" and self.decimal == "." and not (self.thousands or self.skiprows or self.footer or self.comment or self.until_blank)
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #3ca2813f
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #7f7a93b9
 _BESIDE = {"bars": ("known_at", "dividend", "split"), "quote_bars": ("known_at",), "trades": ("side", "buyer_maker", "id"), "quotes": ("id",)}
 KIND_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {kind: ("time", "symbol", *schema.numbers, *schema.labels, *_BESIDE[kind]) for kind, schema in SCHEMAS.items()})
@@ -62,7 +62,7 @@ def _is_adjusted_name(name: object) -> bool:
     "Whether a column says of itself that its prices are adjusted."
     return str(name).lower().replace(" ", "").replace("_", "").replace(".", "") in ("adjclose", "adjustedclose", "closeadj", "closeadjusted")
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #3f0b3034
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #5f754b9f
 class _PriceKeys(TextRules):
     "The keys of a mapping of prices."
 
@@ -89,7 +89,7 @@ class _PriceKeys(TextRules):
     quarantine: bool = Field(False, description="set bad rows aside with their reason, instead of refusing the file")
     events: str | None = Field(None, description="file of splits and dividends: symbol, date or ts, kind, value")
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #381b1e56
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #2f2641ab
 class FileMapping(_PriceKeys):
     "How to read one vendor's files of prices."
 
@@ -122,7 +122,7 @@ class FileMapping(_PriceKeys):
         theirs = self.columns.get(ours, ())
         return (theirs,) if isinstance(theirs, str) else theirs
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #0463d644
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #110d73e1
 class SeriesMapping(TextRules):
     "How to read a file of numbers by date."
 
@@ -164,7 +164,7 @@ class ReferenceMapping(TextRules):
             raise ValueError(f"`table` was {self.table!r}; a plain frame has `types`, every other table has `take`; mend the keys")
         return self
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #2fb82bac
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #ce92a0b2
 AnyMapping = TypeVar("AnyMapping", bound=TextRules)
 MappingSource = str | PathLike[str] | dict[str, Any] | None  # a YAML file, its content, or nothing
 
@@ -214,7 +214,7 @@ def load_mapping(
     "Read the mapping of files of prices; `ConfigError` names the key that does not fit."
     return build_mapping(source, FileMapping)
 
-# %% ../../../nbs/data/11_providers_files_mapping.ipynb #6a9eec43
+# %% ../../../nbs/data/11_providers_files_mapping.ipynb #30b285f6
 _BRACES = re.compile(r"\{([^{}]+)\}")
 
 

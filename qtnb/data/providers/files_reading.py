@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FileTable', 'join_tables', 'read_table_file', 'read_bar_file']
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #183eb657
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #6439ceba
 import functools
 import math
 import time
@@ -30,7 +30,7 @@ from ..schema import PRICE_COLUMNS, SCHEMAS, SYMBOL_RULE, TICK, broken_rules, ru
 from ...enums import Interval
 from ...utils.time import format_ns, index_to_ns, to_index
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #aa9343ad
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #6ab179a7
 def _is_size(ours: str) -> bool:
     "Whether a number counts things rather than money."
     return ours in ("volume", "quantity") or ours.endswith("_size")
@@ -66,7 +66,7 @@ def _zero_sides(numbers: dict[str, np.ndarray], mapping: FileMapping, groups: np
                 before = pd.Series(numbers[c]).groupby(groups).ffill().to_numpy()
                 numbers[c] = np.where(zero, before, numbers[c])
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #ec3a8c27
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #93d21a54
 def _words(column: pd.Series, words: Mapping[str, float], ours: str, message: str) -> tuple[np.ndarray, list[Problem]]:
     "A column of words as numbers."
     codes, distinct = pd.factorize(column.astype("object").where(column.notna(), ""))
@@ -112,7 +112,7 @@ def _symbols(
     rank = {s: i for i, s in enumerate(names)}
     return np.array([*(rank[str(s)] for s in distinct), 0])[codes], names, real_problems([Problem(blank, "symbol", column, SYMBOL_RULE)])
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #f5f291f7
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #42176654
 @dataclass
 class _Passage:
     "A file between two stages of its reading."
@@ -153,7 +153,7 @@ class _Passage:
         self.table, self.rows = self.table[rows].reset_index(drop=True), self.rows.take(rows)
         self.parts = {k: pd.Series(v[rows]).reset_index(drop=True) if isinstance(v, pd.Series) else v[rows] for k, v in self.parts.items()}
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #18b5fc9a
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #6df21e70
 def _pass_cells(file: _Passage, cells: Cells, stem: str) -> list[str]:
     "Parse numbers, sides and symbols; give the names of the symbols."
     mapping = file.mapping
@@ -210,7 +210,7 @@ def _label(file: _Passage) -> str:
     "What the time of a bar names."
     return file.mapping.label or ("close" if str(file.columns["time"][0]).lower() == "ts" else "date")
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #4bfb3f58
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #119e4a81
 def _pass_order(file: _Passage, names: list[str]) -> None:
     "Look at the order of the rows, at copies, and at the clock."
     ts, codes = np.asarray(file.parts["ts"]), np.asarray(file.parts["codes"])
@@ -235,7 +235,7 @@ def _pass_order(file: _Passage, names: list[str]) -> None:
     file.stop([Problem(backward, "time", shown, "the rows of a symbol run forward in time", message),
                *([] if file.aside else [Problem(repeated, "time", shown, "a symbol has one row for a time", message), late])])
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #26b3b1a7
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #fad4071e
 @dataclass(frozen=True)
 class FileTable:
     "What a file held."
@@ -269,7 +269,7 @@ def _good_table(file: _Passage, names: list[str], chosen: np.ndarray) -> pd.Data
     return table_frame(mapping.kind, part["ts"][order], part["codes"][order], names, values, seq=None if seq is None else seq[order],
                        labels={c: part[c][order] for c in schema.labels}, interval=interval)
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #71056549
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #6aec8400
 def join_tables(
     tables: Sequence[pd.DataFrame],  # canonical tables of one kind
     kind: str,  # bars, quote_bars, trades, quotes
@@ -316,7 +316,7 @@ def _revised_tables(file: _Passage, names: list[str]) -> tuple[pd.DataFrame, tup
     kind, interval = file.mapping.kind, str(file.mapping.interval)
     return join_tables(tables, kind, interval, latest=True), tuple((k, join_tables(parts[k], kind, interval)) for k in sorted(parts))
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #7a444a74
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #82195ad2
 def _events_beside(file: _Passage, names: list[str]) -> pd.DataFrame:
     "Splits and dividends in the rows of a file of bars."
     if not {"dividend", "split"} & file.columns.keys():
@@ -359,7 +359,7 @@ def _check_splits(file: _Passage, frame: pd.DataFrame, events: pd.DataFrame) -> 
             raise DataError(text)
         warnings.warn(text, DataWarning, stacklevel=5)
 
-# %% ../../../nbs/data/11c_providers_files_reading.ipynb #165d34d6
+# %% ../../../nbs/data/11c_providers_files_reading.ipynb #3091bc01
 def read_table_file(
     path: str | PathLike[str],  # a CSV, compressed CSV or Parquet file
     mapping: FileMapping | None = None,  # how to read it; None = the defaults

@@ -6,7 +6,7 @@
 __all__ = ['read_series_file', 'read_reference_file', 'read_event_file', 'events_from_factors', 'instruments_from_changes',
            'members_from_snapshots', 'read_market_hours']
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #d205d84f
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #d6a32552
 import gzip
 import json
 import time
@@ -27,7 +27,7 @@ from ..reference import find_reference, normalise_events, normalise_instruments,
 from ..schema import require_columns
 from ...utils.time import to_index
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #ddd78d05
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #4ab93820
 def _series_columns(header: list[str], mapping: SeriesMapping, name: str) -> tuple[str, dict[str, str]]:
     "The column of dates, and our names -> the columns of numbers."
     if not header:
@@ -86,7 +86,7 @@ def read_series_file(
     frame.attrs = {"unit": mapping.unit}
     return frame
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #9fb89c3a
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #79323f9e
 _DAY_TEXT = {"members": ("start", "end"), "instruments": ("valid_from", "valid_to", "events_from")}  # days that are kept as text
 _INSTANT_WHOLE = {"sessions": ("open", "close")}  # instants that are kept as whole numbers
 
@@ -139,7 +139,7 @@ def _fit(column: pd.Series, ours: str, kind: str, mapping: ReferenceMapping, pat
         return (whole if as_count else done.dt.tz_convert("UTC")), wrong
     return _typed(column, kind, ours, mapping, True)
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #94d075af
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #187341dd
 def read_reference_file(
     path: str | PathLike[str],  # a CSV, compressed CSV or Parquet file
     mapping: MappingSource | ReferenceMapping,  # how to read it: a YAML file, its content, or a mapping
@@ -178,7 +178,7 @@ def read_reference_file(
     frame = whole[keep].reset_index(drop=True)
     return (frame if mapping.table == "frame" else normalise_reference(mapping.table, frame, name=f"`{path.name}`")), refused
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #4d700adc
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #6ac5672a
 def read_event_file(
     path: Path,  # a CSV with symbol, date or ts, kind, value
     calendar: str,  # calendar of its dates; an event holds from that session's open
@@ -206,7 +206,7 @@ def read_event_file(
         done["known_at"] = pd.Series(to_index(known))
     return normalise_events(pd.DataFrame(done), name=name)
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #2349fce5
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #5ea7919f
 def _near_fraction(ratio: float) -> float:
     "The small fraction that a rounded ratio stands for."
     for below in range(1, 21):
@@ -238,7 +238,7 @@ def events_from_factors(
     table = pd.DataFrame(found, columns=["symbol", "ts", "kind", "value"])
     return normalise_events(table.assign(ts=to_index(table["ts"].to_numpy(np.int64))), name="the table of factors")
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #940f6117
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #5d879009
 def instruments_from_changes(
     changes: pd.DataFrame,  # symbol, date (datetime64: last day of the ticker), ticker; venue is optional
     *,
@@ -258,7 +258,7 @@ def instruments_from_changes(
             begin = str((pd.Timestamp(day) + pd.Timedelta(days=1)).date())
     return normalise_instruments(pd.DataFrame(spells))
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #d9f4375b
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #79122d69
 def members_from_snapshots(
     snapshots: pd.DataFrame,  # date (datetime64 or "YYYY-MM-DD") and symbol; one row per member and day
     universe: str,  # name of the universe
@@ -276,7 +276,7 @@ def members_from_snapshots(
     ended = rows[~still].assign(known_at=pd.to_datetime(days[last[~still] + 1].astype("M8[s]"), utc=True))
     return normalise_reference("members", pd.concat([opened, ended], ignore_index=True))
 
-# %% ../../../nbs/data/11d_providers_files_reference.ipynb #47ea2f29
+# %% ../../../nbs/data/11d_providers_files_reference.ipynb #183dc7b9
 _WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['StreamGap', 'StreamFile', 'parse_stream_line', 'SequenceCheck', 'read_stream_file']
 
-# %% ../../../nbs/data/11e_providers_files_stream.ipynb #089a5c4e
+# %% ../../../nbs/data/11e_providers_files_stream.ipynb #f993fdd8
 import gzip
 import json
 import time
@@ -25,7 +25,7 @@ from ..quarantine import quarantine
 from ..reference import empty_reference, normalise_reference
 from ...utils.time import format_ns, to_index
 
-# %% ../../../nbs/data/11e_providers_files_stream.ipynb #17d83463
+# %% ../../../nbs/data/11e_providers_files_stream.ipynb #b04e783a
 @dataclass(frozen=True)
 class StreamGap:
     "A place where order-book updates are missing."
@@ -52,7 +52,7 @@ class StreamFile:
     messages: dict[str, int]  # kind of message -> lines: trade, bookTicker, depthUpdate, snapshot, other, broken
     delay_ns: int | None  # median of local clock minus venue's; negative when the recorder's clock runs behind; None without messages
 
-# %% ../../../nbs/data/11e_providers_files_stream.ipynb #996dd7d4
+# %% ../../../nbs/data/11e_providers_files_stream.ipynb #dd7202d8
 def _lines(path: Path) -> Iterator[str]:
     "The lines of a text file, compressed or not."
     try:
@@ -86,7 +86,7 @@ def _trade(content: dict[str, Any]) -> tuple:
     return (content["s"], int(content["T"]) * 1_000_000, int(content["t"]), float(content["p"]), float(content["q"]), -1.0 if content["m"] else 1.0,
             "" if mark == "MARKET" else mark)
 
-# %% ../../../nbs/data/11e_providers_files_stream.ipynb #c940c671
+# %% ../../../nbs/data/11e_providers_files_stream.ipynb #1ad739fe
 class SequenceCheck:
     "Follows the numbers of order-book updates, symbol by symbol."
 
@@ -119,7 +119,7 @@ class SequenceCheck:
                 self.gaps.append(StreamGap(line, symbol, ts, self._snapshot, int(content["pu"])))
             self._snapshot = None
 
-# %% ../../../nbs/data/11e_providers_files_stream.ipynb #9d4d7134
+# %% ../../../nbs/data/11e_providers_files_stream.ipynb #3a7e6f52
 _QUOTE_NAMES = ("symbol", "ts", "seq", "bid", "ask", "bid_size", "ask_size")
 _TRADE_NAMES = ("symbol", "ts", "seq", "price", "quantity", "aggressor", "conditions")
 
@@ -137,7 +137,7 @@ def _broken(lines: Iterable[tuple[int, str, str]], source: str, now: int) -> pd.
              "cells": json.dumps({"line": text}), "known_at": to_index([now])[0]} for at, text, rule in lines]
     return normalise_reference("quarantine", pd.DataFrame(rows)) if rows else empty_reference("quarantine")
 
-# %% ../../../nbs/data/11e_providers_files_stream.ipynb #19fc8074
+# %% ../../../nbs/data/11e_providers_files_stream.ipynb #f50df904
 def read_stream_file(
     path: str | PathLike[str],  # lines of "<local ns> <json>", plain or compressed with gzip
     *,

@@ -6,7 +6,7 @@
 __all__ = ['FIRST_NS', 'LAST_NS', 'joined_column', 'parse_times', 'to_utc', 'session_dates_of', 'session_times', 'bar_closes',
            'known_times']
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #5e89c27e
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #12a5b080
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..schema import require_columns
 from ...enums import Interval
 from ...utils.time import to_index
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #3cef2c58
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #fb7481a2
 FIRST_NS, LAST_NS = np.datetime64("1678-01-01", "s"), np.datetime64("2261-12-31", "s")
 _OFFSET = r":\d{2}(?:[.,]\d+)?\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)$"
 _ISO_RULE = "the time is written as in ISO 8601, such as 2020-01-02"
@@ -74,7 +74,7 @@ def _from_counts(column: pd.Series, unit: str) -> tuple[pd.Series, list[Problem]
     ns[good] = np.round(numbers[good] * 10.0**digits).astype(np.int64)
     return pd.Series(to_index(ns)).where(good), wrong
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #d3cbf229
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #aa847f02
 def _quarters(text: pd.Series) -> pd.Series:
     "First day of quarters such as 1974-Q1."
     parts = text.str.extract(r"^(\d{4})-?Q([1-4])$")
@@ -133,7 +133,7 @@ def parse_times(
     empty = column.isna().to_numpy()
     return column, real_problems([Problem(empty, "time", column, "every row has a time", "mend the rows at their source")])
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #93dc4802
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #5bf108b3
 def _localised(times: pd.Series, zone: str, mapping: FileMapping, name: str) -> pd.Series:
     "Naive times of one zone in UTC; NaT for those that come twice or never."
     again = "NaT" if mapping.repeated_hour is None else np.full(len(times), mapping.repeated_hour == "earlier")
@@ -182,7 +182,7 @@ def to_utc(
                      f"say `repeated_hour: earlier` or `skipped_hour: forward` in the mapping (zone {mapping.timezone}), or give times with their offset")]
     return done, real_problems(wrong)
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #fd03722e
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #bc4b88c3
 def session_dates_of(
     times: pd.Series,  # naive or in UTC; no NaT
     mapping: FileMapping,  # timezone: where a time with a zone is a date
@@ -230,7 +230,7 @@ def session_times(
     shown = days.astype(str) if shut.any() else ()
     return known[edge].to_numpy(np.int64)[at], real_problems([Problem(shut, "time", shown, f"the date is a session of {calendar}", message)])
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #b37582da
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #f519550c
 def bar_closes(
     times: pd.Series,  # parsed times; no NaT
     table: pd.DataFrame,  # cells under the file's names, for zones by venue
@@ -251,7 +251,7 @@ def bar_closes(
     ns = done.dt.as_unit("ns").fillna(pd.Timestamp(0, tz="UTC")).to_numpy("M8[ns]").view(np.int64)
     return ns + step, wrong
 
-# %% ../../../nbs/data/11b_providers_files_times.ipynb #b5121e6f
+# %% ../../../nbs/data/11b_providers_files_times.ipynb #96f43973
 def known_times(
     column: pd.Series,  # cells
     mapping: FileMapping,  # timezone

@@ -6,7 +6,7 @@
 __all__ = ['FilesystemProvider', 'FileMapping', 'load_mapping', 'check_content', 'read_bar_file', 'read_table_file',
            'read_event_file']
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #fbfa92ce
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #91d06579
 import functools
 import warnings
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ from ..reference import empty_events, empty_reference, normalise_events
 from ..schema import SCHEMAS, TICK, key_violations, running_number, table_frame
 from ...utils.time import index_to_ns
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #268e702b
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #361b4a1b
 _all_ = ["FileMapping", "load_mapping", "check_content", "read_bar_file", "read_table_file", "read_event_file"]
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #7532a82f
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #a9163ccc
 def _chosen(table: pd.DataFrame, symbols: Sequence[str], start: int | None, end: int | None) -> pd.DataFrame:
     "Rows of some symbols in a range of instants."
     level = index_to_ns(table.index.levels[0])  # type: ignore[attr-defined]
@@ -61,7 +61,7 @@ def _together(tables: Sequence[pd.DataFrame], kind: str, interval: str, name: st
         raise SchemaError(f"files of {name} overlap: the same {what} stands in two of them; remove one.", wrong)
     return whole
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #51488f82
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #f31189d1
 def _told(table: FileTable, name: str) -> FileTable:
     "Warn about the rows of a file that were set aside."
     if len(table.refused):
@@ -71,7 +71,7 @@ def _told(table: FileTable, name: str) -> FileTable:
                       "see `refused` of the provider.", DataWarning, stacklevel=6)
     return table
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #53ffe213
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #65ee53ce
 class _Files:
     "The files of a path, each read once and when it is asked for."
 
@@ -108,7 +108,7 @@ class _Files:
         read = [self._read(file) for file in self.files]
         return [t for t in read if not set(symbols).isdisjoint(t.frame.index.levels[1])]
 
-# %% ../../../nbs/data/11f_providers_filesystem.ipynb #3e6fd9a6
+# %% ../../../nbs/data/11f_providers_filesystem.ipynb #aaa00b0d
 class FilesystemProvider(_Files):
     "Market data from CSV, compressed CSV or Parquet files."
 
