@@ -44,6 +44,7 @@ lab: $(DEV) ## open JupyterLab on the notebooks
 
 test: $(DEV) ## run every test: each notebook, and everything under tests/
 	@./.ci/browser
+	@./.ci/services
 	@$(PY) -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 lint: $(DEV) ## ruff on the exported code and the tests, pyright on the exported code
@@ -53,8 +54,9 @@ lint: $(DEV) ## ruff on the exported code and the tests, pyright on the exported
 docs: $(DEV) ## build the documentation site into _docs/
 	@$(PY) nbs/site/build.py $(ARGS)
 
-bench: $(DEV) ## measure the engine against a bare loop
+bench: $(DEV) ## measure the engine against a bare loop, the data layer against plain pyarrow and ArcticDB
 	@$(PY) tests/bench/run.py $(ARGS)
+	@$(PY) tests/bench/data.py $(ARGS)
 
 clean: ## remove .venv, caches and everything built (never data/, artifacts/ or logs/)
 	@if [ -f $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi

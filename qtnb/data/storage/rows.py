@@ -179,6 +179,9 @@ def frame_to_rows(
     if not len(frame):
         return empty_rows(kind)
     names, ranks = ranked_symbols(frame.index)  # type: ignore[arg-type]
+    present = np.flatnonzero(np.bincount(ranks, minlength=len(names)))
+    if len(present) < len(names):  # a slice of a larger table
+        names, ranks = [names[i] for i in present], np.searchsorted(present, ranks)
     small = ranks.astype(np.int16) if len(names) < 2**15 else ranks
     order = np.argsort(small, kind="stable") if len(names) > 1 else np.arange(len(frame))
     ts = index_to_ns(frame.index.levels[0])[np.asarray(frame.index.codes[0])][order]  # type: ignore[attr-defined]
