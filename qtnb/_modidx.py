@@ -23,7 +23,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'qtnb.api.cli.runs_show': ('api/cli.html#runs_show', 'qtnb/api/cli.py'),
                               'qtnb.api.cli.version': ('api/cli.html#version', 'qtnb/api/cli.py')},
             'qtnb.api.data_commands': { 'qtnb.api.data_commands._fetch': ('api/data_commands.html#_fetch', 'qtnb/api/data_commands.py'),
-                                        'qtnb.api.data_commands._source': ('api/data_commands.html#_source', 'qtnb/api/data_commands.py'),
+                                        'qtnb.api.data_commands._open': ('api/data_commands.html#_open', 'qtnb/api/data_commands.py'),
                                         'qtnb.api.data_commands._split': ('api/data_commands.html#_split', 'qtnb/api/data_commands.py'),
                                         'qtnb.api.data_commands.data_coverage': ( 'api/data_commands.html#data_coverage',
                                                                                   'qtnb/api/data_commands.py'),

@@ -7,7 +7,7 @@ __all__ = ['fetch_app', 'Names', 'KindText', 'Length', 'Refresh', 'Overlap', 'Ag
            'StoreText', 'fetch_sample', 'fetch_filesystem', 'fetch_binance', 'fetch_polygon', 'fetch_quandl',
            'data_coverage', 'data_quarantine']
 
-# %% ../../nbs/api/01_data_commands.ipynb #151eca40
+# %% ../../nbs/api/01_data_commands.ipynb #d3732947
 import sys
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ import typer
 
 from .terminal import End, Remarks, Start, show_table, workspace_settings
 
-# %% ../../nbs/api/01_data_commands.ipynb #b979bd28
+# %% ../../nbs/api/01_data_commands.ipynb #22d56581
 fetch_app = typer.Typer(help="Load market data into the lake.", no_args_is_help=True, rich_markup_mode=None)
 Names = Annotated[list[str] | None, typer.Argument(metavar="SYMBOL...", help="In the vendor's spelling; separated by blanks or commas.")]
 KindText = Annotated[str | None, typer.Option("--kind", metavar="TABLE", help="bars, trades, quotes, quote_bars.")]
@@ -60,12 +60,14 @@ def fetch_filesystem(
     symbols: Annotated[str | None, typer.Option(metavar="LIST", help="Only these, separated by commas.")] = None,
     start: Start = None,
     end: End = None,
+    quarantine: Annotated[bool, typer.Option("--quarantine", help="Set bad rows aside instead of refusing the file.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    "Load bars from files."
-    _fetch("filesystem", path=path, mapping=mapping, symbols=_split([symbols] if symbols else None), start=start, end=end, dry_run=dry_run)
+    "Load bars, trades or quotes from files."
+    _fetch("filesystem", path=path, mapping=mapping, symbols=_split([symbols] if symbols else None), start=start, end=end,
+           quarantine=quarantine, dry_run=dry_run)
 
-# %% ../../nbs/api/01_data_commands.ipynb #50b3afb1
+# %% ../../nbs/api/01_data_commands.ipynb #f7b7d2f3
 @fetch_app.command("binance")
 def fetch_binance(
     symbols: Names = None,
@@ -117,14 +119,17 @@ def fetch_quandl(
     "Daily WIKI prices of Quandl (Nasdaq Data Link), with splits and dividends."
     _fetch("quandl", symbols=_split(symbols), start=start, end=end, refresh=refresh, overlap_days=overlap_days, again=again, base_url=base_url, dry_run=dry_run)
 
-# %% ../../nbs/api/01_data_commands.ipynb #92546410
+# %% ../../nbs/api/01_data_commands.ipynb #a7d9d141
 data_app = typer.Typer(help="Look at the data in the lake.", no_args_is_help=True, rich_markup_mode=None)
 StoreText = Annotated[str | None, typer.Option("--source", metavar="NAME", help="The lake when not given; sample, a folder or a store's address.")]
 
 
-def _source(text: str | None) -> Any:
-    "The store that a word means; the workspace's lake when there is none."
-    return workspace_settings().lake if text is None else text
+def _open(text: str | None) -> Any:
+    "The store that a word means; the workspace's own when there is none."
+    from qtnb.data.sources import open_store
+
+    workspace_settings()
+    return open_store(text)
 
 
 @data_app.command("coverage")
@@ -134,9 +139,7 @@ def data_coverage(
     source: StoreText = None,
 ) -> None:
     "List what there is: symbols, from when to when, how many rows."
-    from qtnb.data.loader import open_store
-
-    store, rows = open_store(_source(source)), []
+    store, rows = _open(source), []
     for name in (kind,) if kind else ("bars", "quote_bars", "trades", "quotes"):
         for length in (interval,) if interval else store.intervals(name):
             table = store.coverage(length, kind=name)
@@ -151,8 +154,6 @@ def data_quarantine(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
 ) -> None:
     "List rows that were set aside, with the reason."
-    from qtnb.data.loader import open_store
-
-    table = open_store(_source(source)).read_table("quarantine").sort_values("known_at", ascending=False)
+    table = _open(source).read_table("quarantine").sort_values("known_at", ascending=False)
     columns = ["source", "dataset", "row", "symbol", "ts", "column", "value", "rule"]
     show_table(columns, table[columns].head(limit).to_numpy().tolist())

@@ -7,7 +7,7 @@ __all__ = ['IngestReport', 'ingest', 'load_sample']
 
 # %% ../../nbs/data/30z_ingest.ipynb #6225b7a3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -15,9 +15,9 @@ from ..core.errors import DataError
 from .calendars import missing_sessions, sessions
 from .loader import bar_bound
 from .providers.base import BarProvider
-from .reference import UpsertReport
+from .reference import UpsertReport, empty_reference
 from .storage.base import BarStore
-from .storage.rows import frame_to_rows, join_rows, rows_to_frame
+from .storage.rows import dataset_name, frame_to_rows, join_rows, rows_to_frame
 from ..utils.time import BoundLike, format_ns, index_to_ns
 
 # %% ../../nbs/data/30z_ingest.ipynb #617265d5
@@ -32,15 +32,18 @@ class IngestReport:
     bars: UpsertReport  # what the bars did to the store
     events: UpsertReport  # what the events did to it
     missing: dict[str, int]  # symbol -> sessions without a bar, where there are any
+    refused: int = 0  # rows that were set aside, with their reasons, in the quarantine
     dry_run: bool = False  # nothing was written
 
     def summary(self) -> str:  # a few lines for a terminal
         "Say it in words."
         names = ", ".join(self.symbols[:8]) + (f", ... ({len(self.symbols)} in all)" if len(self.symbols) > 8 else "")
-        lines = [f"{self.source}: {self.bars.rows} bars of {names}, {format_ns(self.first)} to {format_ns(self.last)}"]
+        lines = [f"{self.source}: {self.bars.rows} {self.bars.dataset.split('/')[0].replace('_', ' ')} of {names}, {format_ns(self.first)} to {format_ns(self.last)}"]
         if self.dry_run:
             return lines[0] + f"; {self.events.rows} events; dry run, nothing was written"
         lines += [f"  {r.dataset}: {r.new} new, {r.revised} revised, {r.unchanged} unchanged" for r in (self.bars, self.events)]
+        if self.refused:
+            lines.append(f"  set aside: {self.refused} row(s); `qt data quarantine` lists them with the reasons")
         if self.missing:
             lines.append("  sessions without a bar: " + ", ".join(f"{s} {n}" for s, n in self.missing.items()))
         return "\n".join(lines)
@@ -64,33 +67,43 @@ def ingest(
     upper = None if end is None else bar_bound(end, "end")
     if lower is not None and upper is not None and lower > upper:
         raise DataError(f"`start` was {start!s}, after `end` {end!s}; a range runs from the earlier to the later date; swap them.")
+    kind, fetch = getattr(provider, "kind", "bars"), getattr(provider, "fetch_table", provider.fetch_bars)
     parts = []
     for batch in tqdm(provider.batches(symbols), desc=f"read {provider.name}", unit="batch", disable=None if progress else True):
-        parts.append(frame_to_rows(provider.fetch_bars(batch, lower, upper)))
-    rows = join_rows(parts)
+        parts.append(frame_to_rows(fetch(batch, lower, upper), kind))
+    rows = join_rows(parts, kind=kind)
     if not len(rows):
-        raise DataError(f"{provider.name} has no bar between {start or 'its beginning'} and {end or 'its end'}; ask for a range that it covers.")
-    frame = rows_to_frame(rows, provider.interval)
-    events = provider.fetch_events(list(rows.symbols))
+        raise DataError(f"{provider.name} has no row between {start or 'its beginning'} and {end or 'its end'}; ask for a range that it covers.")
+    frame, names = rows_to_frame(rows, provider.interval), list(rows.symbols)
+    events = provider.fetch_events(names)
+    dated = [] if known_at is not None else getattr(provider, "revisions", lambda *_: [])(names, lower, upper)
     if dry_run:
-        return _report(provider.name, frame, UpsertReport(f"bars/{provider.interval}", new=len(frame)), UpsertReport("events", new=len(events)), {}, True)
-    return _write(provider.name, store, frame, events, provider.calendar, provider.interval, known_at)
+        return _report(provider.name, frame, UpsertReport(dataset_name(kind, provider.interval), new=len(frame)), UpsertReport("events", new=len(events)), {}, True)
+    versions = dated or [(known_at, frame)]
+    report = _write(provider.name, store, kind, frame, versions, events, provider.calendar, provider.interval)
+    refused = getattr(provider, "refused", empty_reference("quarantine"))
+    if len(refused):
+        store.upsert_table("quarantine", refused)
+    return replace(report, refused=int(refused["row"].nunique()))
 
 # %% ../../nbs/data/30z_ingest.ipynb #e9ada646
 def _write(
-    source: str, store: BarStore, frame: pd.DataFrame, events: pd.DataFrame, calendar: str, interval: str, known_at: int | None = None
+    source: str, store: BarStore, kind: str, frame: pd.DataFrame, versions: Sequence[tuple[int | None, pd.DataFrame]], events: pd.DataFrame,
+    calendar: str, interval: str,
 ) -> IngestReport:
-    "Write sessions, events and bars, in this order."
+    "Write sessions, events and rows, in this order; `versions` are what became known when, or the whole at once."
     missing: dict[str, int] = {}
     if calendar:
         times = frame.index.get_level_values("ts")
         store.upsert_sessions(calendar, sessions(calendar, times.min(), times.max()))
-        if interval == "1d":
+        if kind == "bars" and interval == "1d":
             holes = {str(s): len(missing_sessions(own.index.get_level_values("ts"), calendar)) for s, own in frame.groupby(level="symbol")}
             missing = {s: n for s, n in holes.items() if n}
     event_report = store.upsert_events(events) if len(events) else UpsertReport("events")
-    bar_report = store.upsert_bars(frame, interval=interval, known_at=known_at, calendar=calendar)
-    return _report(source, frame, bar_report, event_report, missing, False)
+    report = UpsertReport(dataset_name(kind, interval))
+    for known_at, table in versions:
+        report = report + store.upsert(kind, table, interval=interval, known_at=known_at, calendar=calendar)
+    return _report(source, frame, report, event_report, missing, False)
 
 
 def _report(source: str, frame: pd.DataFrame, bars: UpsertReport, events: UpsertReport, missing: dict[str, int], dry_run: bool) -> IngestReport:

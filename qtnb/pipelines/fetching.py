@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FetchConfig', 'make_vendor', 'run_fetch']
 
-# %% ../../nbs/pipelines/01a_fetching.ipynb #150fff48
+# %% ../../nbs/pipelines/01a_fetching.ipynb #8b318bfa
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qtnb.data.pipelines import FetchReport, IngestReport
     from qtnb.data.providers.base import Vendor
 
-# %% ../../nbs/pipelines/01a_fetching.ipynb #d7fcbd56
+# %% ../../nbs/pipelines/01a_fetching.ipynb #f291f00b
 class FetchConfig(BaseModel):
     "What to bring into the lake."
 
@@ -41,6 +41,7 @@ class FetchConfig(BaseModel):
     base_url: str | None = Field(None, description="another address of the same interface, such as a proxy or a test server")
     path: str | None = Field(None, description="file or folder, for the provider filesystem")
     mapping: str | None = Field(None, description="YAML file with the vendor's column names, for the provider filesystem")
+    quarantine: bool = Field(False, description="set bad rows of files aside with their reasons instead of refusing the file")
     dry_run: bool = Field(False, description="say what would be done, write nothing")
 
     @field_validator("interval")
@@ -80,7 +81,7 @@ def _find_provider(name: str) -> Any:
         raise unknown_name("provider", name, ["sample", *PROVIDERS.names()])
     return PROVIDERS.get(name)
 
-# %% ../../nbs/pipelines/01a_fetching.ipynb #2d910864
+# %% ../../nbs/pipelines/01a_fetching.ipynb #7ac7e9cc
 _ADDRESSES = (("massive", "https://api.massive.com"),)  # names that stand for another address of a vendor
 
 
@@ -103,7 +104,7 @@ def make_vendor(
         given = ", ".join(f"`{o}`" for o in options if o != "api_key")
         raise ConfigError(f"provider {config.provider!r} does not take one of {given or 'these options'} ({error}); leave out what it does not know.") from None
 
-# %% ../../nbs/pipelines/01a_fetching.ipynb #03e270d5
+# %% ../../nbs/pipelines/01a_fetching.ipynb #edf88664
 def run_fetch(
     config: FetchConfig,  # the request
     *,
@@ -122,7 +123,7 @@ def run_fetch(
     if config.provider == "filesystem":
         from qtnb.data.providers.filesystem import FilesystemProvider
 
-        provider = FilesystemProvider(Path(str(config.path)), config.mapping, default_calendar=settings.calendar)
+        provider = FilesystemProvider(Path(str(config.path)), config.mapping, default_calendar=settings.calendar, quarantine=config.quarantine or None)
         return ingest(provider, store, symbols=names, start=config.start, end=config.end, dry_run=config.dry_run, progress=progress)
     vendor, interval = make_vendor(config, settings), "tick" if config.kind in ("trades", "quotes") else config.interval
     if config.refresh:

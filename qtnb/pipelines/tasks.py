@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from qtnb.backtest.engine import Backtest
     from qtnb.core.bars import Bars
+    from qtnb.data.storage.base import BarStore
     from qtnb.evaluation.results import Result
     from qtnb.live.replay import ReplayReport
 
@@ -207,9 +208,7 @@ def resolve_source(
     "Decide where the bars come from: an empty lake gives way to the sample, unless it was named."
     if config.source is not None:
         return config.source
-    from qtnb.data.loader import open_store
-
-    return "lake" if settings.lake.is_dir() and open_store(settings.lake).intervals() else "sample"
+    return "lake" if open_lake(settings).intervals() else "sample"
 
 
 def load_bars(
@@ -222,7 +221,7 @@ def load_bars(
     from qtnb.data.loader import get_bars, get_coverage
 
     settings = settings or load_settings()
-    source = "sample" if resolve_source(config, settings) == "sample" else settings.lake
+    source = "sample" if resolve_source(config, settings) == "sample" else open_lake(settings)
     symbols = list(get_coverage(source, interval=config.interval).index) if config.symbols is None else list(config.symbols)
     frame = get_bars(symbols, config.start, config.end, interval=config.interval, adjust=config.adjust, source=source)
     return Bars.from_frame(frame)
@@ -240,7 +239,7 @@ def load_events(
     from qtnb.data.loader import get_events
 
     settings = settings or load_settings()
-    source = "sample" if resolve_source(config, settings) == "sample" else settings.lake
+    source = "sample" if resolve_source(config, settings) == "sample" else open_lake(settings)
     return get_events(list(bars.symbols), bars.index[0], bars.index[-1], source=source)
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #0db5706f
@@ -487,8 +486,8 @@ def run_tearsheet(
 # %% ../../nbs/pipelines/01_tasks.ipynb #6088d52a
 def open_lake(
     settings: Settings,  # the workspace
-) -> Any:  # data.storage.base.BarStore
-    "Open the workspace's own store, ready to be written."
-    from qtnb.data.storage.base import STORES
+) -> "BarStore":  # nothing is read, made or connected yet
+    "Open the workspace's own store: the folder `lake`, or what the setting `store` says."
+    from qtnb.data.storage.open import workspace_store
 
-    return STORES.get(settings.store)(ensure_folder(settings.lake, kind="lake"))
+    return workspace_store(settings)
