@@ -6,7 +6,7 @@
 __all__ = ['UNITS', 'RATIOS', 'Listed', 'Moves', 'symbol_moves', 'Step', 'volume_ratio', 'explain_steps', 'wrong_blocks',
            'find_unit_errors', 'find_split_errors', 'find_jumps', 'find_ticker_reuse']
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c4f02da7
+# %% ../../nbs/data/25d_defects_event.ipynb #c8ba15e3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import pandas as pd
 from .defects import BarColumns, Defect, QualityRules, day_text, runs
 from ..utils.time import DAY_NS, index_to_ns
 
-# %% ../../nbs/data/25d_defects_event.ipynb #681bb5ab
+# %% ../../nbs/data/25d_defects_event.ipynb #3656896c
 @dataclass(frozen=True)
 class Listed:
     "A split or a dividend, and where it meets the bars."
@@ -59,7 +59,7 @@ def _events_of(events: pd.DataFrame | None, ts: np.ndarray) -> dict[str, tuple[L
     rows = list(zip(events["kind"], at, events["value"], when, strict=True))
     return {kind: tuple(Listed(int(a), float(v), int(t)) for k, a, v, t in rows if k == kind and 0 < a < len(ts)) for kind in ("split", "dividend")}
 
-# %% ../../nbs/data/25d_defects_event.ipynb #d4f456a7
+# %% ../../nbs/data/25d_defects_event.ipynb #7dca6941
 def _moves_of(table: BarColumns, i: int, events: pd.DataFrame | None, rules: QualityRules) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict, np.ndarray]:
     "Rows, raw moves, moves without dividends, events and holes of one symbol."
     part = table.rows_of(i)
@@ -88,10 +88,14 @@ def _market_moves(table: BarColumns, own: np.ndarray) -> np.ndarray:
     if len(table.symbols) < 10:
         return np.zeros(len(own))
     codes, distinct = pd.factorize(table.day if table.daily else table.ts)
-    order = np.lexsort((own, codes))  # NaN last
-    counts = np.bincount(codes[np.isfinite(own)], minlength=len(distinct))
-    starts = np.r_[0, np.cumsum(np.bincount(codes, minlength=len(distinct)))[:-1]]
-    middle = own[order][np.minimum(starts + np.maximum(counts - 1, 0) // 2, len(own) - 1)]
+    good = np.isfinite(own)
+    if len(distinct) * len(table.symbols) > 20 * len(own):  # few symbols share an instant
+        return np.zeros(len(own))
+    grid = np.full((len(distinct), len(table.symbols)), np.inf)
+    grid[codes[good], table.codes[good]] = own[good]
+    counts = np.isfinite(grid).sum(axis=1)
+    grid.sort(axis=1)
+    middle = grid[np.arange(len(grid)), np.maximum(counts - 1, 0) // 2]
     return np.where(counts >= 10, middle, 0.0)[codes]
 
 
@@ -115,7 +119,7 @@ def symbol_moves(
         result.append(Moves(symbol, rows, raw, mine, scale, listed["split"], listed["dividend"], holes))
     return result
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c2bc3189
+# %% ../../nbs/data/25d_defects_event.ipynb #5b53a5e3
 UNITS = (100.0, 1000.0)
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
 
@@ -142,7 +146,7 @@ def _undone(own: np.ndarray, at: int, rules: QualityRules) -> int:
     back = np.flatnonzero(np.abs(later + own[at]) <= rules.reversal * abs(own[at]))
     return int(back[0]) + 1 if len(back) else 0
 
-# %% ../../nbs/data/25d_defects_event.ipynb #b11baf1a
+# %% ../../nbs/data/25d_defects_event.ipynb #75a86c9f
 def volume_ratio(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -188,16 +192,18 @@ def explain_steps(
             steps.append(Step(at, "split", float(np.sign(move) * abs(np.log(moves.splits[j].value))), j))
         elif unit:
             steps.append(Step(at, "unit", float(np.sign(move) * unit[0])))
-        elif at > skip and (back := _undone(moves.own, at, rules)):
+        elif at <= skip or abs(move) < 6 * moves.usual(at):
+            continue
+        elif back := _undone(moves.own, at, rules):
             steps.append(Step(at, "reversal", move, bars=back))
             skip = at + back
-        elif at > skip and (size := _is_split_like(table, moves, at)):
+        elif size := _is_split_like(table, moves, at):
             steps.append(Step(at, "ratio", size))
-        elif at > skip and abs(move) > max(rules.jump_floor * share, rules.jump_sigmas * moves.scale, 6 * moves.usual(at)):
+        elif abs(move) > max(rules.jump_floor * share, rules.jump_sigmas * moves.scale):
             steps.append(Step(at, "jump", move))
     return steps
 
-# %% ../../nbs/data/25d_defects_event.ipynb #cddce3a0
+# %% ../../nbs/data/25d_defects_event.ipynb #e247ccc3
 def wrong_blocks(
     steps: Sequence[Step],  # steps of one cause
     size: int,  # number of rows, T
@@ -212,7 +218,7 @@ def wrong_blocks(
     ends = np.r_[edges[1:], size] - 1
     return [(int(a), int(b), float(level[a])) for a, b in zip(edges, ends, strict=True) if off[a]]
 
-# %% ../../nbs/data/25d_defects_event.ipynb #9fc05662
+# %% ../../nbs/data/25d_defects_event.ipynb #9c5bcd4b
 def find_unit_errors(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -237,7 +243,7 @@ def find_unit_errors(
                                 f"{moves.symbol} has a {name} of {table.values[name][row]:g} beside a close of {close[a]:g} on {day_text(table.day[row])}; another unit of the currency."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #bbd27329
+# %% ../../nbs/data/25d_defects_event.ipynb #642cfa82
 def _split_kind(a: int, b: int, level: float, event: Listed, adjusted: bool, rules: QualityRules) -> str:
     "The name of what happened, by where the block lies."
     begins, up = a == 0 or b - a >= rules.split_window, level * np.log(event.value) > 0
@@ -276,7 +282,7 @@ def find_split_errors(
                                 "that no event lists."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c214cd2c
+# %% ../../nbs/data/25d_defects_event.ipynb #2a050fa7
 def find_jumps(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -300,7 +306,7 @@ def find_jumps(
                             f"{moves.symbol} moves by {np.expm1(moves.own[s.at]):+.1%} to {value:g} on {day_text(table.day[row])} (usual: {moves.scale:.1%}), {why}."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c914006e
+# %% ../../nbs/data/25d_defects_event.ipynb #26399843
 def find_ticker_reuse(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol

@@ -6,7 +6,7 @@
 __all__ = ['tell_runs', 'find_impossible', 'find_bad_prints', 'find_stale_runs', 'find_flat_bars', 'find_zero_volume',
            'find_coarse_prices']
 
-# %% ../../nbs/data/25c_defects_price.ipynb #ba3bb3bf
+# %% ../../nbs/data/25c_defects_price.ipynb #99f666ec
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from .defects import BarColumns, Defect, QualityRules, day_text, runs
 from .schema import PRICE_COLUMNS
 
-# %% ../../nbs/data/25c_defects_price.ipynb #c40ba2e2
+# %% ../../nbs/data/25c_defects_price.ipynb #64022bda
 def tell_runs(
     table: BarColumns,  # the rows
     bad: np.ndarray,  # bool, shape (R,)
@@ -30,7 +30,7 @@ def tell_runs(
             when = day_text(table.day[a]) if table.day[a] == table.day[b] else f"{day_text(table.day[a])} to {day_text(table.day[b])}"
             yield table.symbols[i], int(a), int(b), int(bad[a:b + 1].sum()), when
 
-# %% ../../nbs/data/25c_defects_price.ipynb #da493b1f
+# %% ../../nbs/data/25c_defects_price.ipynb #35e10935
 _FORGIVEN = 1e-6  # share of the price that rounding may cost
 
 
@@ -57,21 +57,21 @@ def find_impossible(
                             f"{symbol} has {n} row(s) whose open or close lies outside high and low, {when}: {value:g} {'above the high' if high else 'below the low'} {bound:g}."))
     return found
 
-# %% ../../nbs/data/25c_defects_price.ipynb #46a8864c
+# %% ../../nbs/data/25c_defects_price.ipynb #726bde85
 def _reach(table: BarColumns, i: int) -> tuple[np.ndarray, np.ndarray]:
     "How far highs stand above, and lows below, the close and its neighbours: log distances, shape (R_i,)."
     rows = table.rows_of(i)
     h, low, c = (table.values[k][rows] for k in ("high", "low", "close"))
     before, after = np.r_[c[:1], c[:-1]], np.r_[c[1:], c[-1:]]
-    step = np.abs(np.log(np.stack([before, after]) / c)) > 0.3  # a split, or a mistake of its own: no witness
+    step = np.abs(np.log(np.stack([before, after]) / c)) > 0.5  # a split, or a mistake of its own: no witness
     before, after = np.where(step[0], c, before), np.where(step[1], c, after)
     return np.log(h / np.fmax(c, np.fmax(before, after))), np.log(np.fmin(c, np.fmin(before, after)) / low)
 
 
 def _usual(x: np.ndarray, at: np.ndarray, width: int = 20) -> np.ndarray:
-    "The median size around some positions, without themselves."
-    near = np.abs(x[np.clip(at[:, None] + np.r_[-width:0, 1:width + 1], 0, len(x) - 1)])
-    return np.nanmedian(near, axis=1)
+    "The usual distance around some positions, without themselves."
+    near = np.sort(np.abs(x[np.clip(at[:, None] + np.r_[-width:0, 1:width + 1], 0, len(x) - 1)]), axis=1)
+    return np.fmax(near[:, width], near[:, int(1.8 * width)] / 3)
 
 
 def find_bad_prints(
@@ -104,16 +104,19 @@ def find_bad_prints(
 
 
 def _middle(x: np.ndarray) -> float:
-    "The median of what is finite; infinite when there is too little of it."
-    good = x[np.isfinite(x)]
-    return float(np.median(np.abs(good))) if len(good) >= 10 else np.inf
+    "The usual distance: the median, or a third of the ninth decile where most are zero; infinite when there are too few."
+    good = np.abs(x[np.isfinite(x)])
+    if len(good) < 10:
+        return np.inf
+    near = np.partition(good, (len(good) // 2, int(0.9 * len(good))))
+    return float(max(near[len(good) // 2], near[int(0.9 * len(good))] / 3))
 
 
 def _day_share(table: BarColumns) -> float:
     "How large moves of one bar are beside those of a day: the square root of time; a tenth at least."
     return max(0.1, float(np.sqrt(table.step / 23_400_000_000_000))) if table.step else 1.0
 
-# %% ../../nbs/data/25c_defects_price.ipynb #12c84154
+# %% ../../nbs/data/25c_defects_price.ipynb #e79a215b
 def find_stale_runs(
     table: BarColumns,  # the rows
     rules: QualityRules,  # thresholds
@@ -142,7 +145,7 @@ def find_stale_runs(
                                     f"{'whole bars repeated' if repeated else 'while other numbers moved'}; its close stays from one bar to the next in {usual:.1%} of cases."))
     return found
 
-# %% ../../nbs/data/25c_defects_price.ipynb #f8192cb6
+# %% ../../nbs/data/25c_defects_price.ipynb #7715395a
 def find_flat_bars(
     table: BarColumns,  # the rows
     rules: QualityRules,  # thresholds
@@ -189,7 +192,7 @@ def find_zero_volume(
                             f"{symbol} has no volume in {n} bar(s), {when}; {usual:,.0f} is usual."))
     return found
 
-# %% ../../nbs/data/25c_defects_price.ipynb #a6ca06ee
+# %% ../../nbs/data/25c_defects_price.ipynb #d827625e
 def _ticks(close: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     "The coarsest power of ten, from 1 to 0.0001, that all prices of each block are multiples of; 0 when there is none."
     tick = np.zeros(len(blocks))

@@ -6,7 +6,7 @@
 __all__ = ['HALF_HOUR', 'OpenHours', 'open_hours', 'Told', 'tell_dates', 'find_missing_sessions', 'expected_closes',
            'find_missing_bars', 'find_off_session', 'find_wrong_zone', 'find_duplicates']
 
-# %% ../../nbs/data/25b_defects_time.ipynb #291f205a
+# %% ../../nbs/data/25b_defects_time.ipynb #e042ff2e
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from .calendars import sessions
 from .defects import BarColumns, Defect, QualityRules, day_text, runs
 from ..utils.time import DAY_NS, format_ns
 
-# %% ../../nbs/data/25b_defects_time.ipynb #fb45abb2
+# %% ../../nbs/data/25b_defects_time.ipynb #f5de4327
 @dataclass(frozen=True)
 class OpenHours:
     "Stretches of time in which a market trades."
@@ -52,7 +52,7 @@ def open_hours(
     day = table["session"].to_numpy().astype("M8[D]").astype(np.int64)
     return OpenHours(day, table["open"].to_numpy(), table["close"].to_numpy())
 
-# %% ../../nbs/data/25b_defects_time.ipynb #5ed24bf2
+# %% ../../nbs/data/25b_defects_time.ipynb #ea88e756
 @dataclass(frozen=True)
 class Told:
     "Dates that go into one finding."
@@ -82,7 +82,7 @@ def tell_dates(
         else:
             yield from (Told(int(i), int(a), int(b), int(b - a + 1), 1) for a, b in zip(starts, ends, strict=True))
 
-# %% ../../nbs/data/25b_defects_time.ipynb #1c0faca8
+# %% ../../nbs/data/25b_defects_time.ipynb #98405e6e
 def _spans(table: BarColumns, hours: OpenHours, instruments: pd.DataFrame | None) -> np.ndarray:
     "Where each symbol could have a bar: between its first and last row, while it existed; bool, shape (N, S)."
     ends = [(table.day[table.rows_of(i)].min(), table.day[table.rows_of(i)].max()) for i in range(len(table.symbols))]
@@ -124,7 +124,7 @@ def find_missing_sessions(
                             "warning" if symbol else "error", f"{who} lack(s) {t.count} bar(s){many} for sessions of {table.calendar}, {when}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #2fc17a1a
+# %% ../../nbs/data/25b_defects_time.ipynb #999791aa
 def expected_closes(
     hours: OpenHours,  # when the market trades
     step: int,  # length of a bar, ns
@@ -172,7 +172,7 @@ def find_missing_bars(
                                 f"{symbol} lacks {len(own)} bar(s) of {table.interval} in {breaks} gap(s) between {format_ns(int(own[0]))} and {format_ns(int(own[-1]))}{note}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #a1925a09
+# %% ../../nbs/data/25b_defects_time.ipynb #0460dba3
 def find_off_session(
     table: BarColumns,  # the rows
     hours: OpenHours,  # when the market trades
@@ -209,9 +209,9 @@ def _outside_hours(table: BarColumns, hours: OpenHours, trading: np.ndarray) -> 
                             f"{table.symbols[i]} has {len(ts)} bar(s) before the open or after the close of {table.calendar}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #01f829db
+# %% ../../nbs/data/25b_defects_time.ipynb #81cece3b
 HALF_HOUR = 1_800_000_000_000  # ns
-_SAMPLE = 20_000  # rows looked at per symbol
+_SAMPLE = 10_000  # about so many rows are looked at per symbol
 
 
 def _best_shift(ts: np.ndarray, weight: np.ndarray, hours: OpenHours, shifts: Sequence[int]) -> tuple[int, float, float]:
@@ -235,7 +235,7 @@ def find_wrong_zone(
     found = []
     for i, symbol in enumerate(table.symbols):
         rows = table.rows_of(i)
-        pick = np.unique(np.linspace(rows.start, rows.stop - 1, min(_SAMPLE, rows.stop - rows.start)).astype(int))
+        pick = np.arange(rows.start, rows.stop, max(1, (rows.stop - rows.start) // _SAMPLE))
         volume = table.values["volume"][pick]
         weight = volume if not table.daily and np.nansum(volume) > 0 else np.ones(len(pick))
         ts = table.day[pick] * DAY_NS if table.daily else table.ts[pick]
@@ -248,7 +248,7 @@ def find_wrong_zone(
                                 f"the zone was read wrongly{start}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #32b30b74
+# %% ../../nbs/data/25b_defects_time.ipynb #8296ae63
 def find_duplicates(
     table: BarColumns,  # the rows
     rules: QualityRules,  # thresholds
