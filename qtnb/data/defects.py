@@ -6,7 +6,7 @@
 __all__ = ['DEFECTS', 'SEVERITIES', 'FINDING_COLUMNS', 'OPTIONAL', 'QualityRules', 'Defect', 'findings_frame', 'summary',
            'BarColumns', 'zone_of', 'bar_columns', 'runs', 'day_text', 'check_kind']
 
-# %% ../../nbs/data/25a_defects.ipynb #d131cd09
+# %% ../../nbs/data/25a_defects.ipynb #820d40ca
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from .schema import PRICE_COLUMNS, column_instants, require_columns
 from ..enums import Interval
 from ..utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../nbs/data/25a_defects.ipynb #73712ed1
+# %% ../../nbs/data/25a_defects.ipynb #eabd7533
 DEFECTS: Mapping[str, str] = MappingProxyType({
     "missing_session": "sessions of the exchange without a bar",
     "missing_bar": "bars missing inside a session that has others",
@@ -51,7 +51,7 @@ DEFECTS: Mapping[str, str] = MappingProxyType({
 })
 SEVERITIES = ("error", "warning", "info")  # it is wrong; it may be wrong; it is good to know
 
-# %% ../../nbs/data/25a_defects.ipynb #62afd3aa
+# %% ../../nbs/data/25a_defects.ipynb #710ee0f2
 @dataclass(frozen=True)
 class QualityRules:
     "Thresholds of the checks."
@@ -80,7 +80,7 @@ class QualityRules:
     adjust_share: float = 0.5  # adjusted closes that hold less than this share of a dividend do not hold it
     wide_spreads: float = 25.0  # times the usual spread of the symbol
 
-# %% ../../nbs/data/25a_defects.ipynb #07ac6ea5
+# %% ../../nbs/data/25a_defects.ipynb #275791ae
 @dataclass(frozen=True)
 class Defect:
     "One finding."
@@ -110,7 +110,7 @@ def findings_frame(
     text = {c: "str" for c in ("defect", "symbol", "severity", "text")}
     return table.astype(text | {"rows": np.int64, "value": np.float64, "expected": np.float64})
 
-# %% ../../nbs/data/25a_defects.ipynb #2262421d
+# %% ../../nbs/data/25a_defects.ipynb #d5aaf320
 def summary(
     findings: pd.DataFrame,  # table of findings
 ) -> pd.DataFrame:  # one row per kind: error, warning, info (numbers of findings), symbols, rows, what
@@ -121,7 +121,7 @@ def summary(
     more = {"symbols": [p["symbol"].nunique() for p in parts], "rows": [int(p["rows"].sum()) for p in parts], "what": [DEFECTS[k] for k in kinds]}
     return pd.DataFrame(counts | more, index=pd.Index(kinds, name="defect", dtype="str"))
 
-# %% ../../nbs/data/25a_defects.ipynb #47efba36
+# %% ../../nbs/data/25a_defects.ipynb #9e916273
 OPTIONAL = ("volume", "adj_close")
 
 
@@ -133,7 +133,7 @@ class BarColumns:
     codes: np.ndarray  # position of each row's symbol, shape (R,)
     ts: np.ndarray  # instant of each row, int64 ns UTC, shape (R,)
     day: np.ndarray  # date on the exchange's clock, int64 days since 1970, shape (R,)
-    values: Mapping[str, np.ndarray]  # open, high, low, close, volume, adj_close: float64, shape (R,); NaN where not known
+    values: Mapping[str, np.ndarray]  # open, high, low, close, volume, adj_close, and bid, ask of quotes: float64, shape (R,); NaN where not known
     edges: np.ndarray  # rows of symbol i are edges[i]:edges[i + 1], shape (N + 1,)
     interval: str = "1d"  # length of a bar
     adjust: str = "none"  # events the prices are adjusted for: none, splits
@@ -157,7 +157,7 @@ class BarColumns:
         "Find the rows of one symbol."
         return slice(int(self.edges[i]), int(self.edges[i + 1]))
 
-# %% ../../nbs/data/25a_defects.ipynb #bdd54a8d
+# %% ../../nbs/data/25a_defects.ipynb #ebd83f6d
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
     "The table with plain columns, lower case, underscores for blanks."
     flat = frame.reset_index() if any(frame.index.names) else frame
@@ -182,9 +182,10 @@ def _prices(flat: pd.DataFrame) -> dict[str, np.ndarray]:
     else:
         require_columns(flat.columns, ("price",), name="the table")
         known = dict.fromkeys(PRICE_COLUMNS, number("price"))
-    return known | {c: number(c) if c in flat else blank for c in OPTIONAL}
+    sides = {s: number(c) for s in ("bid", "ask") for c in (f"{s}_close", s) if c in flat}
+    return known | {c: number(c) if c in flat else blank for c in OPTIONAL} | {s: np.where(v > 0, v, np.nan) for s, v in sides.items()}
 
-# %% ../../nbs/data/25a_defects.ipynb #651ec0f0
+# %% ../../nbs/data/25a_defects.ipynb #0c46c517
 def zone_of(
     calendar: str,  # market identifier code, "" = not known
 ) -> str:  # the exchange's zone; UTC when there is no calendar
@@ -204,7 +205,7 @@ def _times(flat: pd.DataFrame, calendar: str) -> tuple[np.ndarray, np.ndarray]:
     after = DAY_NS if schedule is None else int(index_to_ns(schedule["close"])[-1] - schedule.index[-1].as_unit("ns").value)
     return days * DAY_NS + after, days
 
-# %% ../../nbs/data/25a_defects.ipynb #9ef0ee35
+# %% ../../nbs/data/25a_defects.ipynb #2146db97
 def bar_columns(
     frame: pd.DataFrame,  # a table of prices: canonical, or any frame with ts or date, symbol and prices
     *,
@@ -223,7 +224,7 @@ def bar_columns(
     word = interval or str(frame.attrs.get("interval", "1d"))
     return BarColumns(tuple(str(n) for n in names), codes[order], ts[order], day[order], values, edges, word, str(frame.attrs.get("adjust", "none")), calendar)
 
-# %% ../../nbs/data/25a_defects.ipynb #135a1f54
+# %% ../../nbs/data/25a_defects.ipynb #4ec0bda2
 def runs(
     mask: np.ndarray,  # bool, shape (R,)
 ) -> tuple[np.ndarray, np.ndarray]:  # first and last position of each run of True
