@@ -6,7 +6,7 @@
 __all__ = ['DEFECTS', 'SEVERITIES', 'FINDING_COLUMNS', 'OPTIONAL', 'QualityRules', 'Defect', 'findings_frame', 'summary',
            'BarColumns', 'zone_of', 'bar_columns', 'runs', 'day_text', 'check_kind']
 
-# %% ../../nbs/data/25a_defects.ipynb #820d40ca
+# %% ../../nbs/data/25a_defects.ipynb #d131cd09
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from .schema import PRICE_COLUMNS, column_instants, require_columns
 from ..enums import Interval
 from ..utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../nbs/data/25a_defects.ipynb #eabd7533
+# %% ../../nbs/data/25a_defects.ipynb #5c8da34b
 DEFECTS: Mapping[str, str] = MappingProxyType({
     "missing_session": "sessions of the exchange without a bar",
     "missing_bar": "bars missing inside a session that has others",
@@ -47,11 +47,11 @@ DEFECTS: Mapping[str, str] = MappingProxyType({
     "crossed_quote": "a bid above the ask",
     "locked_quote": "a bid equal to the ask",
     "wide_quote": "a spread many times the usual one",
-    "one_sided_quote": "quotes with one side only",
+    "one_sided_quote": "quotes without a bid or without an ask",
 })
 SEVERITIES = ("error", "warning", "info")  # it is wrong; it may be wrong; it is good to know
 
-# %% ../../nbs/data/25a_defects.ipynb #710ee0f2
+# %% ../../nbs/data/25a_defects.ipynb #6f5e424a
 @dataclass(frozen=True)
 class QualityRules:
     "Thresholds of the checks."
@@ -72,7 +72,9 @@ class QualityRules:
     stale_chance: float = 0.001  # probability of a run so long, given how often this symbol's close stays
     stale_rows: int = 5  # and at least so many equal closes
     thin: float = 0.05  # symbols with a larger share of bars without volume trade thinly: for them it is no news
-    coarse: float = 0.7  # tick over the usual move, from which on returns are mostly rounding
+    coarse: float = 0.15  # tick over the usual move, from which on rounding is visible in returns
+    too_coarse: float = 0.5  # ... and from which on returns are mostly rounding
+    often_still: float = 0.15  # share of unchanged closes above which a repeated bar is a quiet market rather than a filled hole
     hole_days: int = 90  # calendar days without rows after which a symbol may be another company
     reuse_step: float = 1.1  # log: a price three times higher or lower after such a hole
     yield_high: float = 0.12  # share of the price: dividends above this are checked against the fall of the price
@@ -80,7 +82,7 @@ class QualityRules:
     adjust_share: float = 0.5  # adjusted closes that hold less than this share of a dividend do not hold it
     wide_spreads: float = 25.0  # times the usual spread of the symbol
 
-# %% ../../nbs/data/25a_defects.ipynb #275791ae
+# %% ../../nbs/data/25a_defects.ipynb #07ac6ea5
 @dataclass(frozen=True)
 class Defect:
     "One finding."
@@ -110,7 +112,7 @@ def findings_frame(
     text = {c: "str" for c in ("defect", "symbol", "severity", "text")}
     return table.astype(text | {"rows": np.int64, "value": np.float64, "expected": np.float64})
 
-# %% ../../nbs/data/25a_defects.ipynb #d5aaf320
+# %% ../../nbs/data/25a_defects.ipynb #2262421d
 def summary(
     findings: pd.DataFrame,  # table of findings
 ) -> pd.DataFrame:  # one row per kind: error, warning, info (numbers of findings), symbols, rows, what
@@ -121,7 +123,7 @@ def summary(
     more = {"symbols": [p["symbol"].nunique() for p in parts], "rows": [int(p["rows"].sum()) for p in parts], "what": [DEFECTS[k] for k in kinds]}
     return pd.DataFrame(counts | more, index=pd.Index(kinds, name="defect", dtype="str"))
 
-# %% ../../nbs/data/25a_defects.ipynb #9e916273
+# %% ../../nbs/data/25a_defects.ipynb #dd330fc8
 OPTIONAL = ("volume", "adj_close")
 
 
@@ -146,6 +148,11 @@ class BarColumns:
         return Interval(word).nanoseconds if word in set(Interval) and Interval(word).is_intraday else 0
 
     @property
+    def share(self) -> float:
+        "How large moves of one bar are beside those of a day: the square root of time, and three tenths at least, for tails do not shrink so fast."
+        return max(0.3, float(np.sqrt(self.step / 23_400_000_000_000))) if self.step else 1.0
+
+    @property
     def daily(self) -> bool:
         "Whether there is one row per session."
         return self.interval == "1d"
@@ -157,7 +164,7 @@ class BarColumns:
         "Find the rows of one symbol."
         return slice(int(self.edges[i]), int(self.edges[i + 1]))
 
-# %% ../../nbs/data/25a_defects.ipynb #ebd83f6d
+# %% ../../nbs/data/25a_defects.ipynb #41f24bea
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
     "The table with plain columns, lower case, underscores for blanks."
     flat = frame.reset_index() if any(frame.index.names) else frame
@@ -185,7 +192,7 @@ def _prices(flat: pd.DataFrame) -> dict[str, np.ndarray]:
     sides = {s: number(c) for s in ("bid", "ask") for c in (f"{s}_close", s) if c in flat}
     return known | {c: number(c) if c in flat else blank for c in OPTIONAL} | {s: np.where(v > 0, v, np.nan) for s, v in sides.items()}
 
-# %% ../../nbs/data/25a_defects.ipynb #0c46c517
+# %% ../../nbs/data/25a_defects.ipynb #651ec0f0
 def zone_of(
     calendar: str,  # market identifier code, "" = not known
 ) -> str:  # the exchange's zone; UTC when there is no calendar
@@ -205,7 +212,7 @@ def _times(flat: pd.DataFrame, calendar: str) -> tuple[np.ndarray, np.ndarray]:
     after = DAY_NS if schedule is None else int(index_to_ns(schedule["close"])[-1] - schedule.index[-1].as_unit("ns").value)
     return days * DAY_NS + after, days
 
-# %% ../../nbs/data/25a_defects.ipynb #2146db97
+# %% ../../nbs/data/25a_defects.ipynb #9ef0ee35
 def bar_columns(
     frame: pd.DataFrame,  # a table of prices: canonical, or any frame with ts or date, symbol and prices
     *,
@@ -224,7 +231,7 @@ def bar_columns(
     word = interval or str(frame.attrs.get("interval", "1d"))
     return BarColumns(tuple(str(n) for n in names), codes[order], ts[order], day[order], values, edges, word, str(frame.attrs.get("adjust", "none")), calendar)
 
-# %% ../../nbs/data/25a_defects.ipynb #4ec0bda2
+# %% ../../nbs/data/25a_defects.ipynb #135a1f54
 def runs(
     mask: np.ndarray,  # bool, shape (R,)
 ) -> tuple[np.ndarray, np.ndarray]:  # first and last position of each run of True

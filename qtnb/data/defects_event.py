@@ -6,7 +6,7 @@
 __all__ = ['UNITS', 'RATIOS', 'Listed', 'Moves', 'symbol_moves', 'Step', 'volume_ratio', 'explain_steps', 'wrong_blocks',
            'find_unit_errors', 'find_split_errors', 'find_jumps', 'find_ticker_reuse']
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c4f02da7
+# %% ../../nbs/data/25d_defects_event.ipynb #c8ba15e3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import pandas as pd
 from .defects import BarColumns, Defect, QualityRules, day_text, runs
 from ..utils.time import DAY_NS, index_to_ns
 
-# %% ../../nbs/data/25d_defects_event.ipynb #681bb5ab
+# %% ../../nbs/data/25d_defects_event.ipynb #3656896c
 @dataclass(frozen=True)
 class Listed:
     "A split or a dividend, and where it meets the bars."
@@ -59,7 +59,7 @@ def _events_of(events: pd.DataFrame | None, ts: np.ndarray) -> dict[str, tuple[L
     rows = list(zip(events["kind"], at, events["value"], when, strict=True))
     return {kind: tuple(Listed(int(a), float(v), int(t)) for k, a, v, t in rows if k == kind and 0 < a < len(ts)) for kind in ("split", "dividend")}
 
-# %% ../../nbs/data/25d_defects_event.ipynb #5d96406c
+# %% ../../nbs/data/25d_defects_event.ipynb #7dca6941
 def _moves_of(table: BarColumns, i: int, events: pd.DataFrame | None, rules: QualityRules) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict, np.ndarray]:
     "Rows, raw moves, moves without dividends, events and holes of one symbol."
     part = table.rows_of(i)
@@ -119,7 +119,7 @@ def symbol_moves(
         result.append(Moves(symbol, rows, raw, mine, scale, listed["split"], listed["dividend"], holes))
     return result
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c2bc3189
+# %% ../../nbs/data/25d_defects_event.ipynb #1a67475f
 UNITS = (100.0, 1000.0)
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
 
@@ -136,8 +136,9 @@ class Step:
 
 
 def _near(move: float, size: float, scale: float) -> bool:
-    "Whether a move has a certain size, one way or the other."
-    return abs(abs(move) - abs(size)) <= min(max(5 * scale, 0.05), 0.25 * abs(size))
+    "Whether a move has the size of a listed split, one way or the other; of one larger than four it need not be exact."
+    tolerance = 0.3 * abs(size) if abs(size) > np.log(4) else min(max(5 * scale, 0.05, 0.1 * abs(size)), 0.25 * abs(size))
+    return abs(abs(move) - abs(size)) <= tolerance
 
 
 def _undone(own: np.ndarray, at: int, rules: QualityRules) -> int:
@@ -146,7 +147,7 @@ def _undone(own: np.ndarray, at: int, rules: QualityRules) -> int:
     back = np.flatnonzero(np.abs(later + own[at]) <= rules.reversal * abs(own[at]))
     return int(back[0]) + 1 if len(back) else 0
 
-# %% ../../nbs/data/25d_defects_event.ipynb #0cfaf761
+# %% ../../nbs/data/25d_defects_event.ipynb #793b7ba7
 def volume_ratio(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -158,16 +159,17 @@ def volume_ratio(
     return float(table.values["volume"][moves.rows[at]] / usual) if usual > 0 else np.nan
 
 
-def _is_split_like(table: BarColumns, moves: Moves, at: int) -> float:
+def _is_split_like(table: BarColumns, moves: Moves, at: int, rules: QualityRules) -> float:
     "The log of the common ratio a step has, if it came overnight and on ordinary volume; else 0."
     move, row = moves.own[at], moves.rows[at]
-    tight = min(max(3 * moves.scale, 0.02), 0.06)
+    tight = min(max(4 * moves.scale, 0.03), 0.08)
     best = min(RATIOS, key=lambda r: abs(abs(move) - np.log(r)))
-    if abs(abs(move) - np.log(best)) > tight or table.interval not in ("1d",):
+    seen = table.values["high"][row] > table.values["low"][row] or np.isfinite(table.values["volume"][row])
+    if abs(abs(move) - np.log(best)) > tight or np.log(best) < 12 * moves.scale or not table.daily or not seen or table.calendar.startswith("24"):
         return 0.0
     overnight = np.log(table.values["open"][row] / table.values["close"][moves.rows[at - 1]])
     heavy = volume_ratio(table, moves, at) / max(np.exp(-move), 1.0)
-    ok = abs(overnight - move) <= max(4 * moves.scale, 0.05) and not heavy >= 4.0
+    ok = not _undone(moves.own, at, rules) and abs(overnight - move) <= max(4 * moves.scale, 0.05) and not heavy >= 4.0
     return float(np.sign(move) * np.log(best)) if ok else 0.0
 
 
@@ -177,9 +179,11 @@ def explain_steps(
     rules: QualityRules,  # thresholds
 ) -> list[Step]:  # every large step with its cause
     "Find what explains each large move."
-    share = max(0.1, (table.step / 23_400_000_000_000) ** 0.5) if table.step else 1.0
+    day = table.day[moves.rows]
+    gap = np.r_[False, np.diff(day) > 0][:len(day)] & (table.calendar != "24/7")
+    share = np.where(gap, 1.0, table.share)  # the first bar of a session moves like a day
     with np.errstate(invalid="ignore"):
-        large = np.flatnonzero(np.abs(moves.own) > max(6 * moves.scale, rules.split_step * share))
+        large = np.flatnonzero(np.abs(moves.own) > np.maximum(6 * moves.scale, rules.split_step * share))
     steps: list[Step] = []
     skip = -1
     for at in large.tolist():
@@ -194,16 +198,18 @@ def explain_steps(
             steps.append(Step(at, "unit", float(np.sign(move) * unit[0])))
         elif at <= skip or abs(move) < 6 * moves.usual(at):
             continue
+        elif size := _is_split_like(table, moves, at, rules):
+            steps.append(Step(at, "ratio", size))
+        elif abs(move) < max(rules.jump_floor * share[at], rules.jump_sigmas * moves.scale):
+            continue
         elif back := _undone(moves.own, at, rules):
             steps.append(Step(at, "reversal", move, bars=back))
             skip = at + back
-        elif size := _is_split_like(table, moves, at):
-            steps.append(Step(at, "ratio", size))
-        elif abs(move) > max(rules.jump_floor * share, rules.jump_sigmas * moves.scale):
+        else:
             steps.append(Step(at, "jump", move))
     return steps
 
-# %% ../../nbs/data/25d_defects_event.ipynb #d14238c2
+# %% ../../nbs/data/25d_defects_event.ipynb #a4a59c28
 def wrong_blocks(
     steps: Sequence[Step],  # steps of one cause
     size: int,  # number of rows, T
@@ -220,7 +226,7 @@ def wrong_blocks(
     ends = np.r_[edges[1:], size] - 1
     return [(int(a), int(b), float(level[a])) for a, b in zip(edges, ends, strict=True) if off[a]]
 
-# %% ../../nbs/data/25d_defects_event.ipynb #9fc05662
+# %% ../../nbs/data/25d_defects_event.ipynb #9c5bcd4b
 def find_unit_errors(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -245,7 +251,7 @@ def find_unit_errors(
                                 f"{moves.symbol} has a {name} of {table.values[name][row]:g} beside a close of {close[a]:g} on {day_text(table.day[row])}; another unit of the currency."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #bbd27329
+# %% ../../nbs/data/25d_defects_event.ipynb #642cfa82
 def _split_kind(a: int, b: int, level: float, event: Listed, adjusted: bool, rules: QualityRules) -> str:
     "The name of what happened, by where the block lies."
     begins, up = a == 0 or b - a >= rules.split_window, level * np.log(event.value) > 0
@@ -284,7 +290,7 @@ def find_split_errors(
                                 "that no event lists."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c214cd2c
+# %% ../../nbs/data/25d_defects_event.ipynb #2a050fa7
 def find_jumps(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -308,7 +314,7 @@ def find_jumps(
                             f"{moves.symbol} moves by {np.expm1(moves.own[s.at]):+.1%} to {value:g} on {day_text(table.day[row])} (usual: {moves.scale:.1%}), {why}."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c914006e
+# %% ../../nbs/data/25d_defects_event.ipynb #26399843
 def find_ticker_reuse(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol

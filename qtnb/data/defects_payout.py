@@ -56,13 +56,15 @@ def payouts_of(
         found.append(Payout(e.at, e.value, float(close[e.at - 1]), float(share), stepped, float(-np.expm1(moves.raw[e.at])), e.ts))
     return found
 
-# %% ../../nbs/data/25e_defects_payout.ipynb #86921eb7
-def _is_tiny(payouts: list[Payout], rules: QualityRules) -> np.ndarray:
+# %% ../../nbs/data/25e_defects_payout.ipynb #b30082d9
+def _is_tiny(payouts: list[Payout], moves: Moves, rules: QualityRules) -> np.ndarray:
     "Which dividends are in too large a unit; none unless most of the symbol's are."
     share = np.array([p.listed for p in payouts])
     tiny = share < rules.yield_low
     usual = float(np.median(share[tiny])) * 100 if tiny.any() else 0.0
-    return tiny & (len(payouts) >= 3) & (tiny.sum() > len(payouts) / 2) & (0.002 < usual < 0.1)
+    fallen, wanted = sum(p.fallen for p, t in zip(payouts, tiny, strict=True) if t), 100 * share[tiny].sum()
+    sure = wanted > 4 * moves.scale * np.sqrt(tiny.sum()) and fallen > wanted / 2
+    return tiny & (len(payouts) >= 3) & (tiny.sum() > len(payouts) / 2) & (0.002 < usual < 0.1) & sure
 
 
 def _judge(p: Payout, moves: Moves, rules: QualityRules) -> tuple[str, float, str] | None:
@@ -82,7 +84,7 @@ def _judge(p: Payout, moves: Moves, rules: QualityRules) -> tuple[str, float, st
         return "dividend_error", p.stepped * p.close, f"the price fell by {p.fallen:.1%} and the adjusted close steps by {p.stepped:.2%}"
     return "adjust_missing", p.listed, f"the adjusted close steps by {max(p.stepped, 0.0):.3%}"
 
-# %% ../../nbs/data/25e_defects_payout.ipynb #aec55445
+# %% ../../nbs/data/25e_defects_payout.ipynb #80a45a41
 def _copies(payouts: list[Payout]) -> set[int]:
     "Positions of dividends that repeat another within a week."
     found = set()
@@ -101,7 +103,7 @@ def find_payout_errors(
     payouts = payouts_of(table, moves)
     if not payouts:
         return []
-    tiny, copies, found = _is_tiny(payouts, rules), _copies(payouts), []
+    tiny, copies, found = _is_tiny(payouts, moves, rules), _copies(payouts), []
     for i, p in enumerate(payouts):
         judged = ("dividend_error", p.value * 100, "most dividends of the symbol are so small") if tiny[i] else \
                  ("dividend_error", 0.0, "it repeats another within a week") if i in copies else _judge(p, moves, rules)

@@ -6,7 +6,7 @@
 __all__ = ['tell_runs', 'find_impossible', 'find_bad_prints', 'find_stale_runs', 'find_flat_bars', 'find_zero_volume',
            'find_coarse_prices']
 
-# %% ../../nbs/data/25c_defects_price.ipynb #99f666ec
+# %% ../../nbs/data/25c_defects_price.ipynb #ba3bb3bf
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from .defects import BarColumns, Defect, QualityRules, day_text, runs
 from .schema import PRICE_COLUMNS
 
-# %% ../../nbs/data/25c_defects_price.ipynb #64022bda
+# %% ../../nbs/data/25c_defects_price.ipynb #c40ba2e2
 def tell_runs(
     table: BarColumns,  # the rows
     bad: np.ndarray,  # bool, shape (R,)
@@ -30,7 +30,7 @@ def tell_runs(
             when = day_text(table.day[a]) if table.day[a] == table.day[b] else f"{day_text(table.day[a])} to {day_text(table.day[b])}"
             yield table.symbols[i], int(a), int(b), int(bad[a:b + 1].sum()), when
 
-# %% ../../nbs/data/25c_defects_price.ipynb #35e10935
+# %% ../../nbs/data/25c_defects_price.ipynb #da493b1f
 _FORGIVEN = 1e-6  # share of the price that rounding may cost
 
 
@@ -57,7 +57,7 @@ def find_impossible(
                             f"{symbol} has {n} row(s) whose open or close lies outside high and low, {when}: {value:g} {'above the high' if high else 'below the low'} {bound:g}."))
     return found
 
-# %% ../../nbs/data/25c_defects_price.ipynb #726bde85
+# %% ../../nbs/data/25c_defects_price.ipynb #2ab82ee6
 def _reach(table: BarColumns, i: int) -> tuple[np.ndarray, np.ndarray]:
     "How far highs stand above, and lows below, the close and its neighbours: log distances, shape (R_i,)."
     rows = table.rows_of(i)
@@ -70,8 +70,11 @@ def _reach(table: BarColumns, i: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _usual(x: np.ndarray, at: np.ndarray, width: int = 20) -> np.ndarray:
     "The usual distance around some positions, without themselves."
-    near = np.sort(np.abs(x[np.clip(at[:, None] + np.r_[-width:0, 1:width + 1], 0, len(x) - 1)]), axis=1)
-    return np.fmax(near[:, width], near[:, int(1.8 * width)] / 3)
+    where = at[:, None] + np.r_[-width:0, 1:width + 1]
+    near = np.sort(np.where((where < 0) | (where >= len(x)), np.nan, np.abs(x[np.clip(where, 0, len(x) - 1)])), axis=1)
+    count, each = np.isfinite(near).sum(axis=1), np.arange(len(at))
+    middle, decile = near[each, count // 2], near[each, np.minimum((0.9 * count).astype(int), near.shape[1] - 1)]
+    return np.where(middle > 0, np.fmax(middle, decile / 6), decile / 3)
 
 
 def find_bad_prints(
@@ -79,7 +82,7 @@ def find_bad_prints(
     rules: QualityRules,  # thresholds
 ) -> list[Defect]:
     "Find highs and lows that nothing around them confirms."
-    floor = rules.print_floor * _day_share(table)
+    floor = rules.print_floor * table.share
     hits: list[tuple[int, str, float, float]] = []
     for i in range(len(table.symbols)):
         with np.errstate(all="ignore"):
@@ -111,12 +114,7 @@ def _middle(x: np.ndarray) -> float:
     near = np.partition(good, (len(good) // 2, int(0.9 * len(good))))
     return float(max(near[len(good) // 2], near[int(0.9 * len(good))] / 3))
 
-
-def _day_share(table: BarColumns) -> float:
-    "How large moves of one bar are beside those of a day: the square root of time; a tenth at least."
-    return max(0.1, float(np.sqrt(table.step / 23_400_000_000_000))) if table.step else 1.0
-
-# %% ../../nbs/data/25c_defects_price.ipynb #e79a215b
+# %% ../../nbs/data/25c_defects_price.ipynb #2088df56
 def find_stale_runs(
     table: BarColumns,  # the rows
     rules: QualityRules,  # thresholds
@@ -140,12 +138,12 @@ def find_stale_runs(
         for a, b, n in zip(starts + rows.start, ends + rows.start, length, strict=True):
             if n >= least:
                 repeated = bool(whole[a:b + 1].mean() > 0.5)
-                found.append(Defect("stale_run", symbol, int(table.ts[a - 1]), int(table.ts[b]), int(n) + 1, float(n + 1), float(least), "warning" if repeated else "info",
+                found.append(Defect("stale_run", symbol, int(table.ts[a - 1]), int(table.ts[b]), int(n) + 1, float(n + 1), float(least), "warning" if repeated and usual <= rules.often_still else "info",
                                     f"{symbol} has the same close of {c[a]:g} {n + 1} times from {day_text(table.day[a - 1])} to {day_text(table.day[b])}, "
                                     f"{'whole bars repeated' if repeated else 'while other numbers moved'}; its close stays from one bar to the next in {usual:.1%} of cases."))
     return found
 
-# %% ../../nbs/data/25c_defects_price.ipynb #7715395a
+# %% ../../nbs/data/25c_defects_price.ipynb #f8192cb6
 def find_flat_bars(
     table: BarColumns,  # the rows
     rules: QualityRules,  # thresholds
@@ -192,7 +190,7 @@ def find_zero_volume(
                             f"{symbol} has no volume in {n} bar(s), {when}; {usual:,.0f} is usual."))
     return found
 
-# %% ../../nbs/data/25c_defects_price.ipynb #d827625e
+# %% ../../nbs/data/25c_defects_price.ipynb #2e2df632
 def _ticks(close: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     "The coarsest power of ten, from 1 to 0.0001, that all prices of each block are multiples of; 0 when there is none."
     tick = np.zeros(len(blocks))
@@ -215,14 +213,21 @@ def find_coarse_prices(
             continue
         blocks = np.arange(0, size, 252) if size >= 252 else np.zeros(1, int)
         tick = _ticks(np.nan_to_num(close, nan=1.0), blocks)
-        for a, b, t in zip(blocks, np.r_[blocks[1:], size], tick, strict=True):
-            part = close[a:b][np.isfinite(close[a:b])]
-            moved = np.abs(np.diff(part))
-            if t == 0 or len(moved[moved > 0]) < 10 or len(part) < 40:
-                continue
-            ratio = t / float(np.median(moved[moved > 0]))
-            if ratio >= rules.coarse:
-                found.append(Defect("coarse_price", symbol, int(table.ts[rows][a]), int(table.ts[rows][b - 1]), int(b - a), t, t / ratio, "warning",
-                                    f"{symbol} has closes in steps of {t:g} around {np.median(part):g} from {day_text(table.day[rows][a])} to {day_text(table.day[rows][b - 1])}, "
-                                    f"where the usual move is {t / ratio:g}: returns are mostly rounding."))
+        ends = np.r_[blocks[1:], size]
+        ratio = np.array([_tick_ratio(close[a:b], t) for a, b, t in zip(blocks, ends, tick, strict=True)])
+        for a, b in zip(*runs(ratio >= rules.coarse), strict=True):
+            first, last = rows.start + int(blocks[a]), rows.start + int(ends[b]) - 1
+            worst = a + int(ratio[a:b + 1].argmax())
+            mostly = bool(ratio[worst] >= rules.too_coarse) and not table.step
+            found.append(Defect("coarse_price", symbol, int(table.ts[first]), int(table.ts[last]), last - first + 1, float(tick[worst]), float(tick[worst] / ratio[worst]),
+                                "warning" if mostly else "info",
+                                f"{symbol} has closes in steps of {tick[worst]:g} from {day_text(table.day[first])} to {day_text(table.day[last])}, where the usual move is "
+                                f"{tick[worst] / ratio[worst]:.3g}: {'returns are mostly rounding' if mostly else 'rounding shows in the returns'}."))
     return found
+
+
+def _tick_ratio(close: np.ndarray, tick: float) -> float:
+    "The tick over the usual move that is not zero; 0 when there is too little to say."
+    moved = np.abs(np.diff(close[np.isfinite(close)]))
+    moved = moved[moved > 0]
+    return float(tick / np.median(moved)) if len(moved) >= 10 and tick else 0.0

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['find_quote_errors']
 
-# %% ../../nbs/data/25f_defects_quote.ipynb #711ffe56
+# %% ../../nbs/data/25f_defects_quote.ipynb #bfb8364e
 import numpy as np
 
 from .defects import BarColumns, Defect, QualityRules, day_text
 
-# %% ../../nbs/data/25f_defects_quote.ipynb #324c4029
+# %% ../../nbs/data/25f_defects_quote.ipynb #e78fa722
 def _usual_spread(table: BarColumns, spread: np.ndarray) -> np.ndarray:
     "The median spread of the symbol of each row, as a share of the price."
     usual = np.full(len(table.symbols), np.nan)
@@ -32,7 +32,7 @@ def find_quote_errors(
         usual = _usual_spread(table, spread)
         kinds = {"crossed_quote": (bid > ask, "error", "has a bid above the ask"), "locked_quote": (bid == ask, "warning", "has a bid equal to the ask"),
                  "wide_quote": (spread > rules.wide_spreads * usual, "info", f"has a spread more than {rules.wide_spreads:g} times the usual one"),
-                 "one_sided_quote": (np.isnan(bid) != np.isnan(ask), "info", "has one side only")}
+                 "one_sided_quote": (np.isnan(bid) | np.isnan(ask), "info", "lacks a side")}
     found = []
     for kind, (bad, severity, words) in kinds.items():
         at = np.flatnonzero(bad)

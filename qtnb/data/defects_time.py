@@ -6,7 +6,7 @@
 __all__ = ['HALF_HOUR', 'OpenHours', 'open_hours', 'Told', 'tell_dates', 'find_missing_sessions', 'expected_closes',
            'find_missing_bars', 'find_off_session', 'find_wrong_zone', 'find_duplicates']
 
-# %% ../../nbs/data/25b_defects_time.ipynb #e042ff2e
+# %% ../../nbs/data/25b_defects_time.ipynb #291f205a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from .calendars import sessions
 from .defects import BarColumns, Defect, QualityRules, day_text, runs
 from ..utils.time import DAY_NS, format_ns
 
-# %% ../../nbs/data/25b_defects_time.ipynb #f5de4327
+# %% ../../nbs/data/25b_defects_time.ipynb #90b6039a
 @dataclass(frozen=True)
 class OpenHours:
     "Stretches of time in which a market trades."
@@ -49,10 +49,16 @@ def open_hours(
         opens, closes = (e.tz_localize("America/New_York").as_unit("ns").asi8 for e in edge)
         return OpenHours(sundays, opens, closes)
     table = sessions(calendar, day_text(first), day_text(last))
-    day = table["session"].to_numpy().astype("M8[D]").astype(np.int64)
-    return OpenHours(day, table["open"].to_numpy(), table["close"].to_numpy())
+    dates = table["session"].to_numpy().astype("M8[D]")
+    kept = np.ones(len(dates), bool) if calendar != "24/5" else ~np.isin((dates - dates.astype("M8[Y]")).astype(np.int64), [0]) & ~_is_christmas(dates)
+    return OpenHours(dates.astype(np.int64)[kept], table["open"].to_numpy()[kept], table["close"].to_numpy()[kept])
 
-# %% ../../nbs/data/25b_defects_time.ipynb #ea88e756
+
+def _is_christmas(dates: np.ndarray) -> np.ndarray:
+    "Whether dates are a 25 December."
+    return np.array([str(d).endswith("-12-25") for d in dates], bool)
+
+# %% ../../nbs/data/25b_defects_time.ipynb #5ed24bf2
 @dataclass(frozen=True)
 class Told:
     "Dates that go into one finding."
@@ -82,7 +88,7 @@ def tell_dates(
         else:
             yield from (Told(int(i), int(a), int(b), int(b - a + 1), 1) for a, b in zip(starts, ends, strict=True))
 
-# %% ../../nbs/data/25b_defects_time.ipynb #98405e6e
+# %% ../../nbs/data/25b_defects_time.ipynb #1c0faca8
 def _spans(table: BarColumns, hours: OpenHours, instruments: pd.DataFrame | None) -> np.ndarray:
     "Where each symbol could have a bar: between its first and last row, while it existed; bool, shape (N, S)."
     ends = [(table.day[table.rows_of(i)].min(), table.day[table.rows_of(i)].max()) for i in range(len(table.symbols))]
@@ -124,7 +130,7 @@ def find_missing_sessions(
                             "warning" if symbol else "error", f"{who} lack(s) {t.count} bar(s){many} for sessions of {table.calendar}, {when}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #999791aa
+# %% ../../nbs/data/25b_defects_time.ipynb #2fc17a1a
 def expected_closes(
     hours: OpenHours,  # when the market trades
     step: int,  # length of a bar, ns
@@ -172,7 +178,7 @@ def find_missing_bars(
                                 f"{symbol} lacks {len(own)} bar(s) of {table.interval} in {breaks} gap(s) between {format_ns(int(own[0]))} and {format_ns(int(own[-1]))}{note}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #0460dba3
+# %% ../../nbs/data/25b_defects_time.ipynb #a1925a09
 def find_off_session(
     table: BarColumns,  # the rows
     hours: OpenHours,  # when the market trades
@@ -209,7 +215,7 @@ def _outside_hours(table: BarColumns, hours: OpenHours, trading: np.ndarray) -> 
                             f"{table.symbols[i]} has {len(ts)} bar(s) before the open or after the close of {table.calendar}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #81cece3b
+# %% ../../nbs/data/25b_defects_time.ipynb #fd543951
 HALF_HOUR = 1_800_000_000_000  # ns
 _SAMPLE = 10_000  # about so many rows are looked at per symbol
 
@@ -248,7 +254,7 @@ def find_wrong_zone(
                                 f"the zone was read wrongly{start}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #8296ae63
+# %% ../../nbs/data/25b_defects_time.ipynb #32b30b74
 def find_duplicates(
     table: BarColumns,  # the rows
     rules: QualityRules,  # thresholds
