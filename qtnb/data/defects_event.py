@@ -6,7 +6,7 @@
 __all__ = ['UNITS', 'RATIOS', 'Listed', 'Moves', 'symbol_moves', 'Step', 'volume_ratio', 'explain_steps', 'wrong_blocks',
            'find_unit_errors', 'find_split_errors', 'find_jumps', 'find_ticker_reuse']
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c8ba15e3
+# %% ../../nbs/data/25d_defects_event.ipynb #c4f02da7
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import pandas as pd
 from .defects import BarColumns, Defect, QualityRules, day_text, runs
 from ..utils.time import DAY_NS, index_to_ns
 
-# %% ../../nbs/data/25d_defects_event.ipynb #3656896c
+# %% ../../nbs/data/25d_defects_event.ipynb #681bb5ab
 @dataclass(frozen=True)
 class Listed:
     "A split or a dividend, and where it meets the bars."
@@ -59,7 +59,7 @@ def _events_of(events: pd.DataFrame | None, ts: np.ndarray) -> dict[str, tuple[L
     rows = list(zip(events["kind"], at, events["value"], when, strict=True))
     return {kind: tuple(Listed(int(a), float(v), int(t)) for k, a, v, t in rows if k == kind and 0 < a < len(ts)) for kind in ("split", "dividend")}
 
-# %% ../../nbs/data/25d_defects_event.ipynb #7dca6941
+# %% ../../nbs/data/25d_defects_event.ipynb #5d96406c
 def _moves_of(table: BarColumns, i: int, events: pd.DataFrame | None, rules: QualityRules) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict, np.ndarray]:
     "Rows, raw moves, moves without dividends, events and holes of one symbol."
     part = table.rows_of(i)
@@ -119,7 +119,7 @@ def symbol_moves(
         result.append(Moves(symbol, rows, raw, mine, scale, listed["split"], listed["dividend"], holes))
     return result
 
-# %% ../../nbs/data/25d_defects_event.ipynb #1a67475f
+# %% ../../nbs/data/25d_defects_event.ipynb #afc797a6
 UNITS = (100.0, 1000.0)
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
 
@@ -147,7 +147,7 @@ def _undone(own: np.ndarray, at: int, rules: QualityRules) -> int:
     back = np.flatnonzero(np.abs(later + own[at]) <= rules.reversal * abs(own[at]))
     return int(back[0]) + 1 if len(back) else 0
 
-# %% ../../nbs/data/25d_defects_event.ipynb #793b7ba7
+# %% ../../nbs/data/25d_defects_event.ipynb #aaa90924
 def volume_ratio(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -169,7 +169,7 @@ def _is_split_like(table: BarColumns, moves: Moves, at: int, rules: QualityRules
         return 0.0
     overnight = np.log(table.values["open"][row] / table.values["close"][moves.rows[at - 1]])
     heavy = volume_ratio(table, moves, at) / max(np.exp(-move), 1.0)
-    ok = not _undone(moves.own, at, rules) and abs(overnight - move) <= max(4 * moves.scale, 0.05) and not heavy >= 4.0
+    ok = not _undone(moves.own, at, rules) and abs(overnight - move) <= max(6 * moves.scale, 0.08) and not heavy >= 4.0
     return float(np.sign(move) * np.log(best)) if ok else 0.0
 
 
@@ -209,7 +209,7 @@ def explain_steps(
             steps.append(Step(at, "jump", move))
     return steps
 
-# %% ../../nbs/data/25d_defects_event.ipynb #a4a59c28
+# %% ../../nbs/data/25d_defects_event.ipynb #d14238c2
 def wrong_blocks(
     steps: Sequence[Step],  # steps of one cause
     size: int,  # number of rows, T
@@ -226,7 +226,7 @@ def wrong_blocks(
     ends = np.r_[edges[1:], size] - 1
     return [(int(a), int(b), float(level[a])) for a, b in zip(edges, ends, strict=True) if off[a]]
 
-# %% ../../nbs/data/25d_defects_event.ipynb #9c5bcd4b
+# %% ../../nbs/data/25d_defects_event.ipynb #9fc05662
 def find_unit_errors(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -251,7 +251,7 @@ def find_unit_errors(
                                 f"{moves.symbol} has a {name} of {table.values[name][row]:g} beside a close of {close[a]:g} on {day_text(table.day[row])}; another unit of the currency."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #642cfa82
+# %% ../../nbs/data/25d_defects_event.ipynb #bbd27329
 def _split_kind(a: int, b: int, level: float, event: Listed, adjusted: bool, rules: QualityRules) -> str:
     "The name of what happened, by where the block lies."
     begins, up = a == 0 or b - a >= rules.split_window, level * np.log(event.value) > 0
@@ -290,7 +290,7 @@ def find_split_errors(
                                 "that no event lists."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #2a050fa7
+# %% ../../nbs/data/25d_defects_event.ipynb #c214cd2c
 def find_jumps(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -314,7 +314,7 @@ def find_jumps(
                             f"{moves.symbol} moves by {np.expm1(moves.own[s.at]):+.1%} to {value:g} on {day_text(table.day[row])} (usual: {moves.scale:.1%}), {why}."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #26399843
+# %% ../../nbs/data/25d_defects_event.ipynb #c914006e
 def find_ticker_reuse(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol

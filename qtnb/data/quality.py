@@ -6,7 +6,7 @@
 __all__ = ['check_quality', 'check_store', 'quality_figure', 'DEFECTS', 'FINDING_COLUMNS', 'SEVERITIES', 'Defect', 'QualityRules',
            'findings_frame', 'summary']
 
-# %% ../../nbs/data/26_quality.ipynb #8415dc6d
+# %% ../../nbs/data/26_quality.ipynb #1ff0b0d4
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ from .defects_time import find_duplicates, find_missing_bars, find_missing_sessi
 from .storage.base import BarStore
 from ..utils.time import BoundLike, index_to_ns, parse_bound
 
-# %% ../../nbs/data/26_quality.ipynb #0f40eacb
+# %% ../../nbs/data/26_quality.ipynb #50dcca7f
 _all_ = ["DEFECTS", "FINDING_COLUMNS", "SEVERITIES", "Defect", "QualityRules", "findings_frame", "summary"]  # readers import them from here
 
 
@@ -65,7 +65,7 @@ def _by_clock(table: BarColumns, rules: QualityRules, instruments: pd.DataFrame 
     found += find_off_session(right, hours, rules) + find_missing_sessions(right, hours, rules, instruments)
     return found + (find_missing_bars(right, hours, rules) if right.step else [])
 
-# %% ../../nbs/data/26_quality.ipynb #cde7c054
+# %% ../../nbs/data/26_quality.ipynb #a08a5ae0
 def _by_price(table: BarColumns, rules: QualityRules) -> list[Defect]:
     "Everything that the prices have to say; of quotes the sides, and the middle only where it means something."
     quoted, tick = "bid" in table.values, table.interval == "tick"
@@ -90,7 +90,7 @@ def check_quality(
         table = bar_columns(bars, calendar=calendar, interval=interval)
         found += _by_clock(table, rules, instruments) + _by_price(table, rules)
         found += find_duplicates(table, rules) if "seq" not in bars else []
-        for moves in symbol_moves(table, events, rules):
+        for moves in symbol_moves(table, events, rules) if table.interval != "tick" else ():
             steps = explain_steps(table, moves, rules)
             found += find_unit_errors(table, moves, steps) + find_split_errors(table, moves, steps, rules) + find_jumps(table, moves, steps, rules)
             found += find_ticker_reuse(table, moves, rules, instruments) + find_payout_errors(table, moves, rules)
@@ -98,7 +98,7 @@ def check_quality(
         found += find_quote_errors(bar_columns(quotes, calendar=calendar), rules)
     return findings_frame(found)
 
-# %% ../../nbs/data/26_quality.ipynb #b68eb7d8
+# %% ../../nbs/data/26_quality.ipynb #ac4dd78a
 def check_store(
     store: BarStore,  # any store
     symbols: Sequence[str] | None = None,  # None = all
@@ -128,7 +128,7 @@ def check_store(
     whole = [p for p in parts if len(p)]
     return findings_frame([]) if not whole else pd.concat(whole).sort_values(["symbol", "first", "defect"], kind="stable", ignore_index=True)
 
-# %% ../../nbs/data/26_quality.ipynb #d5f61574
+# %% ../../nbs/data/26_quality.ipynb #1551952b
 _COLOURS = {"info": "#7d8590", "warning": "#a17a00", "error": "#d55e00"}
 
 
