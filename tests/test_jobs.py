@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from qtnb.config.settings import load_settings
 from qtnb.core.errors import ConfigError, JobError, ParameterError, StorageError, UnknownNameError
+from qtnb.data.loader import get_coverage
 from qtnb.evaluation.results import Result
 from qtnb.pipelines.jobs import CONFIGS, find_job, list_jobs, read_parameters, run_job
 from qtnb.pipelines.runs import find_run, list_runs
@@ -39,7 +40,7 @@ def outputs(notebook: Path) -> str:
 # -- the bundled jobs -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["backtest", "live"])
+@pytest.mark.parametrize("name", ["backtest", "fetch", "live"])
 def test_the_parameters_of_a_job_are_those_of_its_request(name: str) -> None:
     defaults, fields = read_parameters(find_job(name).path), CONFIGS[name].model_fields
     assert set(defaults) == set(fields)
@@ -241,3 +242,12 @@ def test_an_own_job_wins_over_a_bundled_one(workspace: Path) -> None:
     write_job(workspace, REPORT, name="tearsheet")
     assert find_job("tearsheet", load_settings()).path.is_relative_to(workspace.resolve())
     assert run_job("tearsheet", progress=False).manifest["answer"] == 42
+
+
+@pytest.mark.slow
+def test_fetch_job_fills_the_lake_and_fails_with_the_vendor(workspace: Path) -> None:
+    run = run_job("fetch", progress=False)
+    assert run.status == "completed" and "43217 bars" in run.manifest["summary"]["what"]
+    assert len(get_coverage(load_settings().lake)) == 14
+    with pytest.raises(ConfigError, match="`symbols` and `start` must be given for binance"):
+        run_job("fetch", {"provider": "binance"}, progress=False)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QtnbError', 'ConfigError', 'ParameterError', 'UnknownNameError', 'MissingExtraError', 'unknown_name', 'Violation',
            'DataError', 'SchemaError', 'DataWarning', 'StorageError', 'OrderRejected', 'StateMismatch', 'LimitBreach',
-           'StrategyError', 'JobError']
+           'StrategyError', 'JobError', 'VendorError', 'VendorRefused']
 
 # %% ../../nbs/core/00_errors.ipynb #76f25ea8
 import difflib
@@ -119,3 +119,13 @@ class StrategyError(QtnbError, RuntimeError):
 
 class JobError(QtnbError, RuntimeError):
     "A job notebook failed; the message names the cell and where the executed notebook lies."
+
+# %% ../../nbs/core/00_errors.ipynb #49a77baa
+class VendorError(QtnbError, OSError):
+    "A vendor gave no usable answer; try again later."
+
+
+class VendorRefused(VendorError):
+    "A vendor refused the request; change the key, the plan or what is asked."
+
+    exit_code = 2

@@ -41,7 +41,8 @@ EVENT_KINDS = ("split", "dividend", "spin_off", "symbol_change", "delisting")
 _EVENT_KEY = ("ts", "symbol", "kind", "known_at")
 
 REFERENCE: Mapping[str, ReferenceSchema] = MappingProxyType({s.name: s for s in (
-    ReferenceSchema("events", {"symbol": "text", "ts": "instant", "kind": "text", "value": "number", "known_at": "instant", "reference": "number", "text": "text"},
+    ReferenceSchema("events", {"symbol": "text", "ts": "instant", "kind": "text", "value": "number", "known_at": "instant",
+                               "reference": "number", "text": "text"},
                     key=_EVENT_KEY, required=("symbol", "ts", "kind"), replaces=False),
     ReferenceSchema("instruments", {c: "text" for c in ("symbol", "ticker", "name", "venue", "asset_class", "calendar", "currency", "valid_from", "valid_to",
                                                        "events_from", "note")}

@@ -174,7 +174,8 @@ def bars_frame(
     adjust: str = "none",  # which events the prices are adjusted for: none, splits, all
 ) -> pd.DataFrame:  # the bar table, in the given order of rows
     "Build a bar table from arrays without checking or sorting."
-    frame = pd.DataFrame(np.asarray(values, dtype=np.float64).reshape(len(ts), len(BAR_COLUMNS)), index=make_index(ts, codes, symbols), columns=list(BAR_COLUMNS))
+    numbers = np.asarray(values, dtype=np.float64).reshape(len(ts), len(BAR_COLUMNS))
+    frame = pd.DataFrame(numbers, index=make_index(ts, codes, symbols), columns=list(BAR_COLUMNS))
     frame.attrs = {"interval": interval, "adjust": adjust}
     return frame
 
@@ -193,7 +194,7 @@ def table_frame(
     "Build a table of any kind from arrays without checking or sorting."
     schema = find_schema(kind)
     numbers = np.asarray(values, dtype=np.float64).reshape(len(ts), len(schema.numbers))
-    frame = pd.DataFrame(numbers, index=make_index(ts, codes, symbols), columns=list(schema.numbers))
+    frame = pd.DataFrame(numbers, index=make_index(ts, codes, symbols), columns=list(schema.numbers), copy=False)
     if schema.sequenced:
         frame["seq"] = np.zeros(len(ts), np.int64) if seq is None else np.asarray(seq, dtype=np.int64)
     for name in schema.labels:
@@ -442,8 +443,8 @@ def _flat_columns(frame: pd.DataFrame, schema: TableSchema, name: str) -> pd.Dat
     require_columns(flat.columns, (*INDEX_NAMES, *(c for c in schema.numbers if c != "aggressor")), name=name)
     extra = [c for c in flat.columns if c not in (*INDEX_NAMES, *schema.columns)]
     if extra or not flat.columns.is_unique:
-        raise DataError(f"{name} has further or repeated columns {extra or list(flat.columns)}; a {schema.kind.rstrip('s')} table holds {' '.join(schema.columns)} "
-                        "and no more; select the columns that are meant.")
+        raise DataError(f"{name} has further or repeated columns {extra or list(flat.columns)}; a {schema.kind.rstrip('s')} table "
+                        f"holds {' '.join(schema.columns)} and no more; select the columns that are meant.")
     return flat if "aggressor" in flat or "aggressor" not in schema.numbers else flat.assign(aggressor=0.0)
 
 

@@ -7,7 +7,7 @@ __all__ = ['Symbols', 'Bound', 'Number', 'Positive', 'NotNegative', 'TradeConfig
            'TearsheetConfig', 'parse_value', 'known_strategies', 'build_strategy', 'resolve_source', 'load_bars',
            'load_events', 'periods_per_year', 'run_backtest', 'store_result', 'read_result', 'summary_rows',
            'record_backtest', 'run_live', 'replay_journal', 'record_live', 'replay_run', 'load_run', 'run_tearsheet',
-           'fetch_sample', 'fetch_filesystem']
+           'open_lake']
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #f718a40f
 import json
@@ -485,37 +485,10 @@ def run_tearsheet(
     return _render(run, result, path or run.tearsheet, config.title or run.manifest["parameters"].get("title", ""), settings)
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #6088d52a
-def _lake(settings: Settings) -> Any:
-    "The workspace's own store, ready to be written."
+def open_lake(
+    settings: Settings,  # the workspace
+) -> Any:  # data.storage.base.BarStore
+    "Open the workspace's own store, ready to be written."
     from qtnb.data.storage.base import STORES
 
     return STORES.get(settings.store)(ensure_folder(settings.lake, kind="lake"))
-
-
-def fetch_sample(
-    *,
-    settings: Settings | None = None,  # the workspace; the nearest one when None
-) -> str:  # what was written, in words
-    "Load the bundled bars, splits and dividends into the lake."
-    from qtnb.data.pipelines import load_sample
-
-    return load_sample(_lake(settings or load_settings())).summary()
-
-
-def fetch_filesystem(
-    path: Path,  # a CSV, CSV.gz or Parquet file, or a folder of them
-    *,
-    mapping: Path | None = None,  # YAML with the vendor's column names
-    symbols: list[str] | None = None,  # only these; all when None
-    start: str | None = None,  # first day or instant
-    end: str | None = None,  # last day or instant, inside
-    dry_run: bool = False,  # read and check, write nothing
-    settings: Settings | None = None,  # the workspace; the nearest one when None
-) -> str:  # what was written, in words
-    "Load bars from files into the lake."
-    from qtnb.data.pipelines import ingest
-    from qtnb.data.providers.filesystem import FilesystemProvider
-
-    settings = settings or load_settings()
-    provider = FilesystemProvider(path, mapping, default_calendar=settings.calendar)
-    return ingest(provider, _lake(settings), symbols=symbols, start=start, end=end, dry_run=dry_run).summary()

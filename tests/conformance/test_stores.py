@@ -343,12 +343,12 @@ def test_a_newer_lake_is_refused(tmp_path, dataset):
     lake.upsert_instruments(pd.DataFrame({"symbol": ["IBM"]}))
     lake.upsert_sessions("XNYS", pd.DataFrame({"session": pd.to_datetime(["2020-01-02"]), "open": [1], "close": [2]}))
     path = tmp_path / dataset / "catalog.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
     before = contents(tmp_path)
     calls = {"bars/1d": [lambda: closes(lake), lambda: lake.upsert_bars(bars(price=3)), lake.coverage], "events": [lake.read_events],
              "instruments": [lake.read_instruments], "sessions": [lambda: lake.read_sessions("XNYS")]}
     for call in calls[dataset]:
-        with pytest.raises(StorageError, match="has format 2, this version of qtnb reads up to 1; .*newer version; upgrade qtnb"):
+        with pytest.raises(StorageError, match="has format 3, this version of qtnb reads up to 2; .*newer version; upgrade qtnb"):
             call()
     assert contents(tmp_path) == before
 
@@ -377,7 +377,7 @@ def test_the_same_content_gives_the_same_files(tmp_path):
 def test_what_dead_writers_left_is_swept_up(tmp_path):
     lake = ParquetStore(tmp_path)
     lake.upsert_bars(bars())
-    stray = tmp_path / "bars/1d/year=2019/.dead.parquet.1.tmp"
+    stray = tmp_path / "bars/1d/decade=2010/.part.1.tmp"
     stray.write_bytes(b"half")
     (tmp_path / "bars/1d/.catalog.json.1.tmp").write_bytes(b"half")
     assert closes(lake) == [10] * 5

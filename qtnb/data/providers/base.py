@@ -65,7 +65,8 @@ class Request:
         if not self.symbols:
             raise DataError("`symbols` was empty; a vendor is asked for at least one symbol.")
         if self.start > self.end:
-            raise DataError(f"`start` was {format_ns(self.start)}, after `end` {format_ns(self.end)}; a range runs from the earlier to the later instant; swap them.")
+            raise DataError(f"`start` was {format_ns(self.start)}, after `end` {format_ns(self.end)}; a range runs "
+                            "from the earlier to the later instant; swap them.")
 
     @property
     def dataset(self) -> str:
@@ -86,7 +87,8 @@ class Chunk:
 
     def __repr__(self) -> str:
         "What it is, without its rows."
-        return f"Chunk({self.request.dataset} of {self.symbol}, {format_ns(self.first)} to {format_ns(self.last)}, {len(self.frame)} rows, {len(self.refused)} refused)"
+        window = f"{format_ns(self.first)} to {format_ns(self.last)}"
+        return f"Chunk({self.request.dataset} of {self.symbol}, {window}, {len(self.frame)} rows, {len(self.refused)} refused)"
 
 
 @runtime_checkable

@@ -6,86 +6,31 @@
 __all__ = ['coverage_of', 'MemoryStore']
 
 # %% ../../../nbs/data/20b_storage_memory.ipynb #4ce3af99
-import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
-from ..reference import empty_events, normalise_events
-from ..reference import UpsertReport, events_as_of, normalise_instruments
-from qtnb.data.storage.base import (
-    BarRows, empty_instruments, empty_rows, empty_sessions, join_rows, merge_events, merge_rows, merge_table, offer, rows_as_of, rows_to_frame,
-)
-from ...utils.time import to_index
+from ..reference import UpsertReport, empty_reference
+from .base import BaseStore, Change
+from .rows import Rows, empty_rows, join_rows, merge_rows, row_sums, split_dataset
 
 # %% ../../../nbs/data/20b_storage_memory.ipynb #6c0b9c54
 def coverage_of(
-    rows: BarRows,  # sorted rows
-    calendars: dict[str, str],  # calendar of each symbol
-) -> pd.DataFrame:  # index symbol; first, last, rows, calendar
-    "Say from when to when there are bars of each symbol."
-    starts = np.flatnonzero(np.r_[True, rows.symbol[1:] != rows.symbol[:-1]]) if len(rows) else np.empty(0, int)
-    ends = np.r_[starts[1:], len(rows)].astype(int) if len(rows) else starts
-    names = [str(rows.symbol[s]) for s in starts]
-    counts = [len(np.unique(rows.ts[s:e])) for s, e in zip(starts, ends, strict=True)]
-    return pd.DataFrame({"first": to_index(rows.ts[starts]), "last": to_index(rows.ts[ends - 1]), "rows": counts,
-                         "calendar": pd.array([calendars.get(n, "") for n in names], dtype="str")}, index=pd.Index(names, name="symbol", dtype="str"))
-
-# %% ../../../nbs/data/20b_storage_memory.ipynb #528c64e7
-class _Tables:
-    "The tables of a store that are the same for every kind of bar."
-
-    def __init__(self):
-        "Start with empty tables."
-        self._events, self._instruments = empty_events(), empty_instruments()
-        self._sessions: dict[str, pd.DataFrame] = {}
-
-    def read_events(self, symbols: Sequence[str] | None = None, *, as_of: int | None = None) -> pd.DataFrame:
-        "Canonical events, latest revision of each by `as_of`."
-        return events_as_of(self._events, symbols, as_of)
-
-    def upsert_events(self, frame: pd.DataFrame) -> UpsertReport:
-        "Write events; all of them or none."
-        self._events, report = merge_events(self._events, normalise_events(frame))
-        return report
-
-    def read_instruments(self) -> pd.DataFrame:
-        "The reference table."
-        return self._instruments.copy()
-
-    def upsert_instruments(self, frame: pd.DataFrame) -> UpsertReport:
-        "Write reference rows."
-        offered = normalise_instruments(frame)
-        self._instruments, report = merge_table(self._instruments, offered, key=["symbol", "ticker", "valid_from"], order=["symbol", "valid_from", "ticker"],
-                                                dataset="instruments")
-        return report
-
-    def read_sessions(self, calendar: str) -> pd.DataFrame:
-        "Stored sessions of a calendar."
-        return self._sessions.get(calendar, empty_sessions()).copy()
-
-    def upsert_sessions(self, calendar: str, frame: pd.DataFrame) -> UpsertReport:
-        "Write sessions of a calendar."
-        merged, report = merge_table(self.read_sessions(calendar), frame[["session", "open", "close"]], key=["session"], order=["session"], dataset="sessions")
-        self._sessions[calendar] = merged
-        return report
-
-# %% ../../../nbs/data/20b_storage_memory.ipynb #2e0e66e1
-def _digest(bars: dict[str, BarRows], tables: Sequence[pd.DataFrame]) -> str:
-    "sha256 hex of rows and tables."
-    digest = hashlib.sha256()
-    for interval, rows in sorted(bars.items()):
-        digest.update(f"{interval}:{'|'.join(rows.symbol)}".encode())
-        for column in (rows.ts, rows.values, rows.known_at):
-            digest.update(np.ascontiguousarray(column).tobytes())
-    for table in tables:
-        digest.update(table.to_csv(index=False).encode())
-    return digest.hexdigest()
+    rows: Rows,  # sorted rows
+    calendars: Mapping[str, str],  # calendar of each symbol
+) -> list[tuple[str, int, int, int, str]]:  # symbol, first and last instant (ns UTC), number of keys, calendar
+    "Say from when to when there is data of each symbol."
+    found = []
+    for symbol, span in rows.spans():
+        ts, seq = rows.ts[span], None if rows.seq is None else rows.seq[span]
+        fresh = ts[1:] != ts[:-1] if seq is None else (ts[1:] != ts[:-1]) | (seq[1:] != seq[:-1])
+        found.append((symbol, int(ts[0]), int(ts[-1]), 1 + int(fresh.sum()), calendars.get(symbol, "")))
+    return found
 
 # %% ../../../nbs/data/20b_storage_memory.ipynb #d76ce90d
-class MemoryStore(_Tables):
+class MemoryStore(BaseStore):
     "A store that lives in this process."
 
     def __init__(
@@ -94,38 +39,38 @@ class MemoryStore(_Tables):
         clock: Callable[[], int] = time.time_ns,  # the instant of a write, ns UTC
     ):
         "An empty store."
-        super().__init__()
         self._clock = clock
-        self._bars: dict[str, BarRows] = {}
+        self._rows: dict[str, Rows] = {}
         self._calendars: dict[str, dict[str, str]] = {}
+        self._tables: dict[str, pd.DataFrame] = {}
 
-    def intervals(self) -> list[str]:
-        "Intervals for which there are bars."
-        return sorted(self._bars)
+    def _datasets(self) -> list[str]:
+        return sorted(self._rows)
 
-    def coverage(self, interval: str = "1d") -> pd.DataFrame:
-        "Per symbol: first and last instant, rows, calendar."
-        return coverage_of(self._rows(interval), self._calendars.get(interval, {}))
+    def _coverage(self, dataset: str) -> list[tuple[str, int, int, int, str]]:
+        return coverage_of(self._rows[dataset], self._calendars.get(dataset, {}))
 
-    def _rows(self, interval: str) -> BarRows:
-        "Rows of an interval."
-        return self._bars.get(interval, empty_rows())
+    def _row_sums(self, dataset: str) -> Mapping[str, str]:
+        return row_sums(self._rows[dataset])
 
-    def fingerprint(self) -> str:
-        "sha256 hex of everything stored."
-        return _digest(self._bars, [self._events, self._instruments, *(self._sessions[c] for c in sorted(self._sessions))])
+    def _read_rows(self, dataset: str, symbols: Sequence[str], start: int, end: int) -> Rows:
+        kind, _ = split_dataset(dataset)
+        rows = self._rows.get(dataset, empty_rows(kind))
+        chosen = join_rows([rows.between(s, start, end) for s in sorted(set(symbols))], kind=kind)
+        return replace(chosen, values=chosen.values.copy())  # what a reader does to his table stays there
 
-    def read_bars(self, symbols: Sequence[str], start: int, end: int, *, interval: str = "1d", as_of: int | None = None) -> pd.DataFrame:
-        "Raw bars with start <= ts <= end."
-        parts = [self._rows(interval).between(s, start, end) for s in sorted(set(symbols))]
-        return rows_to_frame(rows_as_of(parts[0] if len(parts) == 1 else join_rows(parts), as_of), interval)
-
-    def upsert_bars(self, frame: pd.DataFrame, *, interval: str = "1d", known_at: int | None = None, calendar: str = "") -> UpsertReport:
-        "Write bars; all of them or none."
-        offered = offer(frame, known_at)
-        merged, report = merge_rows(self._rows(interval), offered, now=self._clock(), dated=known_at is not None, dataset=f"bars/{interval}")
+    def _write_rows(self, dataset: str, rows: Rows, *, dated: bool, calendar: str) -> UpsertReport:
+        old = self._rows.get(dataset, empty_rows(rows.kind))
+        added, report = merge_rows(old, rows, now=self._clock(), dated=dated, dataset=dataset)
         if calendar:
-            self._calendars.setdefault(interval, {}).update({str(s): calendar for s in set(offered.symbol)})
-        if len(merged):
-            self._bars[interval] = merged
+            self._calendars.setdefault(dataset, {}).update({s: calendar for s in rows.symbols})
+        if len(added):
+            self._rows[dataset] = join_rows([old, added])
+        return report
+
+    def _read_reference(self, name: str) -> pd.DataFrame:
+        return self._tables[name].copy() if name in self._tables else empty_reference(name)
+
+    def _change_reference(self, name: str, change: Change) -> UpsertReport:
+        self._tables[name], report = change(self._read_reference(name))
         return report
