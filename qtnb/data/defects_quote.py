@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['find_quote_errors']
 
-# %% ../../nbs/data/25f_defects_quote.ipynb #bfb8364e
+# %% ../../nbs/data/25f_defects_quote.ipynb #711ffe56
 import numpy as np
 
 from .defects import BarColumns, Defect, QualityRules, day_text
 
-# %% ../../nbs/data/25f_defects_quote.ipynb #e78fa722
+# %% ../../nbs/data/25f_defects_quote.ipynb #57cce553
 def _usual_spread(table: BarColumns, spread: np.ndarray) -> np.ndarray:
     "The median spread of the symbol of each row, as a share of the price."
     usual = np.full(len(table.symbols), np.nan)

@@ -25,7 +25,7 @@ from .defects_time import find_duplicates, find_missing_bars, find_missing_sessi
 from .storage.base import BarStore
 from ..utils.time import BoundLike, index_to_ns, parse_bound
 
-# %% ../../nbs/data/26_quality.ipynb #50dcca7f
+# %% ../../nbs/data/26_quality.ipynb #8223c3d3
 _all_ = ["DEFECTS", "FINDING_COLUMNS", "SEVERITIES", "Defect", "QualityRules", "findings_frame", "summary"]  # readers import them from here
 
 
@@ -52,7 +52,8 @@ def _by_clock(table: BarColumns, rules: QualityRules, instruments: pd.DataFrame 
     "Everything that the calendar has to say."
     if not table.calendar or not (table.daily or table.step):
         return []
-    record = int(find_calendar(table.calendar, pd.Timestamp(int(table.ts.min()), tz="UTC").date()).first_session.to_datetime64().astype("M8[D]").astype(np.int64))
+    begins = find_calendar(table.calendar, pd.Timestamp(int(table.ts.min()), tz="UTC").date()).first_session
+    record = int(begins.to_datetime64().astype("M8[D]").astype(np.int64))
     table = _select(table, table.day >= record)
     if not len(table.ts):
         return []
@@ -65,7 +66,7 @@ def _by_clock(table: BarColumns, rules: QualityRules, instruments: pd.DataFrame 
     found += find_off_session(right, hours, rules) + find_missing_sessions(right, hours, rules, instruments)
     return found + (find_missing_bars(right, hours, rules) if right.step else [])
 
-# %% ../../nbs/data/26_quality.ipynb #a08a5ae0
+# %% ../../nbs/data/26_quality.ipynb #c6dcaf2d
 def _by_price(table: BarColumns, rules: QualityRules) -> list[Defect]:
     "Everything that the prices have to say; of quotes the sides, and the middle only where it means something."
     quoted, tick = "bid" in table.values, table.interval == "tick"
@@ -75,7 +76,7 @@ def _by_price(table: BarColumns, rules: QualityRules) -> list[Defect]:
 
 
 def check_quality(
-    bars: pd.DataFrame,  # prices: any kind of table, canonical or flat (ts or date, symbol, prices, adj_close); `attrs["adjust"]` says what they are adjusted for
+    bars: pd.DataFrame,  # prices of any kind, canonical or flat (ts or date, symbol, prices, adj_close); `attrs["adjust"]`: adjusted for what
     *,
     events: pd.DataFrame | None = None,  # canonical splits and dividends; None = not known
     calendar: str = "",  # market identifier code, "24/7", or "24/5" for foreign exchange; "" = do not ask about time
@@ -98,37 +99,39 @@ def check_quality(
         found += find_quote_errors(bar_columns(quotes, calendar=calendar), rules)
     return findings_frame(found)
 
-# %% ../../nbs/data/26_quality.ipynb #ac4dd78a
+# %% ../../nbs/data/26_quality.ipynb #559fc075
 def check_store(
     store: BarStore,  # any store
     symbols: Sequence[str] | None = None,  # None = all
     interval: str = "1d",  # length of the bars
     *,
+    kind: str = "bars",  # kind of table: bars, quote_bars; trades and quotes with the interval "tick"
     start: BoundLike | None = None,  # first day or instant; None = from the first bar
     end: BoundLike | None = None,  # last day or instant, inside; None = to the last bar
     as_of: BoundLike | None = None,  # what was known then; None = the latest
     rules: QualityRules = QualityRules(),  # thresholds
 ) -> pd.DataFrame:  # findings: FINDING_COLUMNS
     "Find what is wrong with the bars of a store."
-    coverage = store.coverage(interval)
+    coverage = store.coverage(interval, kind=kind)
     chosen = list(coverage.index) if symbols is None else [symbols] if isinstance(symbols, str) else list(symbols)
     absent = [s for s in chosen if s not in coverage.index]
     if absent:
-        raise DataError(f"the store has no bars of {', '.join(absent[:5])} at {interval}; a check needs some; choose from {', '.join(list(coverage.index)[:8]) or 'none'}.")
+        raise DataError(f"the store has no {kind} of {', '.join(absent[:5])} at {interval}; a check needs some; "
+                        f"choose from {', '.join(list(coverage.index)[:8]) or 'none'}.")
     known = None if as_of is None else parse_bound(as_of, "end")
     events, instruments = store.read_events(chosen, as_of=known), store.read_instruments()
     parts = []
     for calendar, group in coverage.loc[chosen].groupby("calendar", sort=True):
         for some in ([list(group.index)] if interval == "1d" else [[s] for s in group.index]):
             first, last = index_to_ns(group.loc[some, "first"]).min(), index_to_ns(group.loc[some, "last"]).max()
-            bars = store.read_bars(some, int(first) if start is None else parse_bound(start, "start"), int(last) if end is None else parse_bound(end, "end"),
-                                   interval=interval, as_of=known)
-            own = instruments[instruments["symbol"].isin(some)]
-            parts.append(check_quality(bars, events=events[events["symbol"].isin(some)], calendar=str(calendar), instruments=own, rules=rules, interval=interval))
+            bars = store.read(kind, some, int(first) if start is None else parse_bound(start, "start"), int(last) if end is None else parse_bound(end, "end"),
+                              interval=interval, as_of=known)
+            own, theirs = instruments[instruments["symbol"].isin(some)], events[events["symbol"].isin(some)]
+            parts.append(check_quality(bars, events=theirs, calendar=str(calendar), instruments=own, rules=rules, interval=interval))
     whole = [p for p in parts if len(p)]
     return findings_frame([]) if not whole else pd.concat(whole).sort_values(["symbol", "first", "defect"], kind="stable", ignore_index=True)
 
-# %% ../../nbs/data/26_quality.ipynb #1551952b
+# %% ../../nbs/data/26_quality.ipynb #ac94fddb
 _COLOURS = {"info": "#7d8590", "warning": "#a17a00", "error": "#d55e00"}
 
 
@@ -139,7 +142,8 @@ def _bands(table: BarColumns) -> dict[str, list]:
         days = np.unique(table.day[table.rows_of(i)])
         cuts = np.flatnonzero(np.diff(days) > 7)
         for a, b in zip(np.r_[0, cuts + 1], np.r_[cuts, len(days) - 1], strict=True):
-            for name, value in zip(most, (symbol, days[a].astype("M8[D]").astype("M8[ms]"), (days[b] + 1).astype("M8[D]").astype("M8[ms]"), int(b - a + 1)), strict=True):
+            left, right = (d.astype("M8[D]").astype("M8[ms]") for d in (days[a], days[b] + 1))
+            for name, value in zip(most, (symbol, left, right, int(b - a + 1)), strict=True):
                 most[name].append(value)
     return most
 
@@ -157,16 +161,17 @@ def quality_figure(
 
     table = bar_columns(bars, calendar=calendar)
     weight = findings[findings["severity"] != "info"].groupby("symbol").size()
-    names = list(symbols) if symbols is not None else sorted(sorted(table.symbols, key=lambda s: -int(weight.get(s, 0)))[:40])
+    names: Any = list(symbols) if symbols is not None else sorted(sorted(table.symbols, key=lambda s: -int(weight.get(s, 0)))[:40])
     fig: Any = figure(title="Coverage and findings", x_axis_type="datetime", y_range=names[::-1], height=90 + 22 * len(names), sizing_mode="stretch_width",
                       toolbar_location=None, tools="xwheel_zoom,xpan", x_axis_label="time, UTC", y_axis_label="symbol")
     bands = pd.DataFrame(_bands(table))
-    fig.hbar(y="symbol", left="left", right="right", height=0.5, source=ColumnDataSource(bands[bands["symbol"].isin(names)]), color="#2b7fc3", fill_alpha=0.25, line_color=None)
+    drawn = ColumnDataSource(bands[bands["symbol"].isin(names)])
+    fig.hbar(y="symbol", left="left", right="right", height=0.5, source=drawn, color="#2b7fc3", fill_alpha=0.25, line_color=None)
     marks = []
     for severity in reversed(SEVERITIES):
         own = findings[(findings["severity"] == severity) & findings["symbol"].isin(names)]
-        data = {c: own[c].tolist() for c in ("symbol", "defect", "text")} | {c: own[c].dt.tz_localize(None).to_numpy().astype("M8[ms]") for c in ("first", "last")}
-        source = ColumnDataSource(data)
+        data = {c: own[c].tolist() for c in ("symbol", "defect", "text")}
+        source = ColumnDataSource(data | {c: own[c].dt.tz_localize(None).to_numpy().astype("M8[ms]") for c in ("first", "last")})
         fig.segment("first", "symbol", "last", "symbol", source=source, color=_COLOURS[severity], line_width=2)
         marks.append(fig.scatter("first", "symbol", source=source, color=_COLOURS[severity], size={"info": 5, "warning": 8, "error": 10}[severity],
                                  marker={"info": "circle", "warning": "triangle", "error": "x"}[severity], line_width=2, legend_label=severity))

@@ -22,11 +22,13 @@ import pandas as pd
 
 from qtnb.data.quality import DEFECTS, check_quality
 from qtnb.data.reference import normalise_events
+from qtnb.data.repair import propose_repairs, repair_events, repair_frame
 
 HERE = Path(__file__).parent
 LISTED = HERE / "listed_defects.csv"
 MEASURED = HERE.parents[1] / "nbs" / "explanations" / "data_quality_measured.csv"
 FOUND_BY_US = "found by qtnb"
+REPAIRED = MEASURED.with_name("data_repair_measured.csv")
 HELD_OUT = ("sp500_5yr", "pystock", "nse_raw")  # large enough to set thresholds on one half of the symbols and to report the other
 SPLITS = ("split_missing", "split_early", "split_late", "split_twice", "split_partial")
 SLACK = pd.Timedelta(days=1)  # a listed day and an instant of it may lie on two dates
@@ -70,7 +72,8 @@ def _lean_events(folder: Path) -> pd.DataFrame:
         nxt_price, nxt_split = own["price_factor"].shift(-1, fill_value=1.0), own["split_factor"].shift(-1, fill_value=1.0)
         cash = own["reference_price"] * (1 - own["price_factor"] / nxt_price)
         day = _at(own["date"].astype(str), 30)
-        parts.append(pd.DataFrame({"symbol": symbol, "ts": day, "kind": "split", "value": nxt_split / own["split_factor"]})[(nxt_split / own["split_factor"] - 1).abs() > 1e-3])
+        ratio = nxt_split / own["split_factor"]
+        parts.append(pd.DataFrame({"symbol": symbol, "ts": day, "kind": "split", "value": ratio})[(ratio - 1).abs() > 1e-3])
         parts.append(pd.DataFrame({"symbol": symbol, "ts": day, "kind": "dividend", "value": cash})[cash > 1e-3])
     return normalise_events(pd.concat(parts, ignore_index=True))
 
@@ -171,7 +174,8 @@ def quotes(folder: Path) -> Iterator[Case]:
     taq = pd.DataFrame({"ts": taq["DT"], "symbol": "XXX", "bid": taq["BID"], "ask": taq["OFR"], "seq": np.arange(len(taq))})
     yield Case("taq_quotes", taq, None, "", "tick")
     ibm = _read(folder / "ticks/lean_ibm_quotes_20131007_1008.parquet")
-    ibm = pd.DataFrame({"ts": _closes(ibm["time"], "America/New_York", "0s"), "symbol": "IBM", "bid": ibm["bid_price"], "ask": ibm["ask_price"], "seq": np.arange(len(ibm))})
+    ibm = pd.DataFrame({"ts": _closes(ibm["time"], "America/New_York", "0s"), "symbol": "IBM", "bid": ibm["bid_price"], "ask": ibm["ask_price"],
+                        "seq": np.arange(len(ibm))})
     yield Case("lean_ibm_quotes", ibm, None, "", "tick")
 
 
@@ -185,7 +189,8 @@ def us_intraday(folder: Path) -> Iterator[Case]:
     long = sample.melt(id_vars="DT", var_name="symbol", value_name="close").rename(columns={"DT": "ts"})
     yield Case("highfrequency_1min", long, None, "XNYS", "1m")
     index = _read(folder / "index/lean_index_minute.parquet")
-    for symbol, calendar, zone in (("SX5E", "XETR", "Europe/Berlin"), ("NIFTY50", "XBOM", "Asia/Kolkata"), ("N225", "XTKS", "Asia/Tokyo"), ("SPX", "XNYS", "America/Chicago")):
+    for symbol, calendar, zone in (("SX5E", "XETR", "Europe/Berlin"), ("NIFTY50", "XBOM", "Asia/Kolkata"), ("N225", "XTKS", "Asia/Tokyo"),
+                                   ("SPX", "XNYS", "America/Chicago")):
         own = index[index["symbol"] == symbol]
         yield Case("index_minute_as_utc", own.assign(ts=_closes(own["time"], "UTC", "1min")), None, calendar, "1m", ("wrong_zone",))
         yield Case("index_minute", own.assign(ts=_closes(own["time"], zone, "1min")), None, calendar, "1m")
@@ -291,6 +296,34 @@ def measure(found: dict[str, tuple[pd.DataFrame, int]], listed: pd.DataFrame) ->
     return pd.DataFrame(rows)
 
 
+# -- repairs --------------------------------------------------------------------------------------------------------------
+
+
+def _wrong_cells(case: Case, bars: pd.DataFrame, dividends: pd.DataFrame, twin: Case) -> int:
+    """Prices, adjusted closes and dividends that differ from the twin by more than one per cent."""
+    here, there = (b.set_index("date").sort_index() for b in (bars, twin.bars))
+    columns = [c for c in ("Open", "High", "Low", "Close", "Adj Close") if c in here]
+    with np.errstate(all="ignore"):
+        prices = int((np.abs(here[columns].to_numpy(float) / there[columns].to_numpy(float) - 1) > 0.01).sum())
+    cash = [dict(zip(e["ts"], e["value"], strict=True)) for e in (dividends[dividends["kind"] == "dividend"], twin.events[twin.events["kind"] == "dividend"])]
+    return prices + sum(abs(cash[0].get(t, 0.0) - cash[1].get(t, 0.0)) > 0.01 * cash[1].get(t, 0.0) for t in set(cash[0]) | set(cash[1]))
+
+
+def measure_repairs(folder: Path) -> pd.DataFrame:
+    """Cells of the recorded tables that are wrong by their repaired twins, before and after the proposals."""
+    rows = []
+    for path in sorted((folder / "defects_yahoo").glob("*-fixed.csv.gz")):
+        case, twin = yahoo_case(path.with_name(path.name.replace("-fixed", ""))), yahoo_case(path)
+        if len(case.bars) != len(twin.bars):
+            continue
+        findings = check_quality(case.bars, events=case.events, calendar=case.calendar, interval=case.interval)
+        proposals = propose_repairs(case.bars, case.events, findings, calendar=case.calendar, interval=case.interval)
+        after = repair_frame(case.bars, proposals, calendar=case.calendar)
+        rows.append({"table": path.name.removesuffix("-fixed.csv.gz"), "wrong_before": _wrong_cells(case, case.bars, case.events, twin),
+                     "wrong_after": _wrong_cells(case, after, repair_events(case.events, proposals), twin), "proposals": len(proposals)})
+    return pd.DataFrame(rows)
+
+
 def show(name: str, found: dict[str, tuple[pd.DataFrame, int]], listed: pd.DataFrame) -> None:
     """Print what was missed and what is not explained."""
     findings, known = found[name][0], listed[listed["dataset"] == name]
@@ -319,6 +352,7 @@ def main(arguments: list[str]) -> None:
     table = measure(found, listed)
     if not given.only:
         table.to_csv(MEASURED, index=False, lineterminator="\n")
+        measure_repairs(given.folder).to_csv(REPAIRED, index=False, lineterminator="\n")
     print(table.groupby("kind", sort=False)[["listed", "found", "findings", "explained", "false_alarms", "info"]].sum().to_string())
 
 
