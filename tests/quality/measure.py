@@ -240,8 +240,8 @@ def read_listed(path: Path = LISTED) -> pd.DataFrame:
 
 
 def half_of(symbol: str) -> str:
-    """Which half a symbol belongs to: "tuned" or "held out"."""
-    return "tuned" if zlib.crc32(symbol.encode()) % 2 == 0 else "held out"
+    """Which half a symbol belongs to: "tuned" (with what concerns the whole market) or "held out"."""
+    return "tuned" if not symbol or zlib.crc32(symbol.encode()) % 2 == 0 else "held out"
 
 
 def match(findings: pd.DataFrame, listed: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -277,11 +277,11 @@ def measure(found: dict[str, tuple[pd.DataFrame, int]], listed: pd.DataFrame) ->
         for half in (("tuned", "held out") if name in HELD_OUT else ("all",)):
             own, known = findings, listed[listed["dataset"] == name]
             if half != "all":
-                own = own[[half_of(s) == half or s == "" for s in own["symbol"]]]
+                own = own[[half_of(s) == half for s in own["symbol"]]]
                 known = known[[half_of(s) == half or s == "*" for s in known["symbol"]]]
             counted, explained = match(own, known)
             counted = np.where(known["symbol"] == "*", match(findings, known)[0], counted)  # a line about all symbols is not halved
-            theirs = (known["source"] != FOUND_BY_US).to_numpy()
+            theirs = ((known["source"] != FOUND_BY_US) & ((known["symbol"] != "*") | (half != "held out"))).to_numpy()
             hit = (counted > 0) & ~(counted < 0.9 * known["rows"].fillna(0).to_numpy())
             loud = (own["severity"] != "info").to_numpy()
             for kind in DEFECTS:
