@@ -31,6 +31,35 @@ FOUND_BY_US = "found by qtnb"
 REPAIRED = MEASURED.with_name("data_repair_measured.csv")
 HELD_OUT = ("sp500_5yr", "pystock", "nse_raw")  # large enough to set thresholds on one half of the symbols and to report the other
 SPLITS = ("split_missing", "split_early", "split_late", "split_twice", "split_partial")
+NOTES = {  # what was missed, and why alarms were false
+    ("lean_daily", "bad_print"): "missed: QQQ 2002-06-27, in a month of wide ranges; false: crises (AIG 2008-09), the first day after 2001-09-11, penny stocks",
+    ("lean_daily", "jump"): "real moves: AIG 2009-07-09, and companies at a dollar or less",
+    ("lean_daily", "split_missing"): "a price of 0.09 falling by one tick to 0.06",
+    ("lean_daily_no_events", "split_missing"): "missed: AIG 1:20 on 2009-07-01, on which it also fell by a fifth; reported as a jump. False: a price of 0.09 falling by a tick",
+    ("sp500_5yr", "bad_print"): "single days of single companies, not decidable without another source",
+    ("sp500_5yr", "jump"): "earnings on less than four times the usual volume",
+    ("pystock", "bad_print"): "single days of single companies, not decidable without another source",
+    ("pystock", "jump"): "earnings, profit warnings and a bankruptcy on less than four times the usual volume",
+    ("pystock", "dividend_error"): "BBD pays two dividends in one week",
+    ("nse_raw", "bad_print"): "March 2020, and days on which the stock did fall and recover",
+    ("skfolio_adjclose", "jump"): "real moves; closes alone give no volume to tell news by",
+    ("vix", "bad_print"): "days on which the market did move",
+    ("oanda_daily", "missing_session"): "26 December 2018, without a row in all three pairs: perhaps a holiday of the dealer",
+    ("lean_hour", "missing_bar"): "the exchange opened late (2001-06-08, 2002-09-11), which the calendar does not know",
+    ("lean_hour", "bad_print"): "market-wide shocks, and openings after news",
+    ("lean_hour", "ticker_reuse"): "SPWR: the same company, named SPWRA in between",
+    ("highfrequency_1min", "wrong_zone"): "missed: the dates are displaced as well (2001-08-04 was a Saturday); reported as off_session",
+    ("yahoo_whole", "bad_print"): "ORCL on 2008-09-19, a day of panic, and the first day of YHOO",
+    ("skfolio_adjclose", "stale_run"): "JPM, six equal closes in August 1991: perhaps true",
+    ("vix", "jump"): "5 February 2018, the largest rise ever",
+    ("coinbase_daily", "bad_print"): "4 November 2015, a real spike",
+    ("freqtrade_alt_btc_5m", "bad_print"): "thin books: real trades far from the others",
+    ("freqtrade_unittest_btc_1m", "bad_print"): "thin books: real trades far from the others",
+    ("nzdusd_hour_right_zone", "bad_print"): "24 August 2015, when the market did fall and recover",
+    ("lean_hour", "jump"): "SPWRA in November 2008",
+    ("yahoo_defects", "missing_session"): "Hong Kong closed for a typhoon and a rainstorm, which the calendar does not know",
+    ("yahoo_defects", "split_partial"): "missed: AV-L weekly, where a 0.76 consolidation and a special dividend of 19 % fall into one bar",
+}
 SLACK = pd.Timedelta(days=1)  # a listed day and an instant of it may lie on two dates
 
 
@@ -293,7 +322,11 @@ def measure(found: dict[str, tuple[pd.DataFrame, int]], listed: pd.DataFrame) ->
                 rows.append({"dataset": name, "half": half, "kind": kind, "listed": int(lines.sum()), "found": int((lines & hit).sum()),
                              "findings": int((here & loud).sum()), "explained": int((here & loud & explained).sum()), "false_alarms": false,
                              "info": int((here & ~loud).sum()), "symbol_sessions": size if half == "all" else size // 2})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    recall = (table["found"] / table["listed"].where(table["listed"] > 0)).round(4)
+    odd = (table["false_alarms"] > 0) | (table["found"] < table["listed"])
+    notes = [NOTES.get(k, "") if o else "" for k, o in zip(zip(table["dataset"], table["kind"], strict=True), odd, strict=True)]
+    return table.assign(recall=recall, per_1000=(1000 * table["false_alarms"] / table["symbol_sessions"]).round(4), note=notes)
 
 
 # -- repairs --------------------------------------------------------------------------------------------------------------
