@@ -35,7 +35,7 @@ NOTES = {  # what was missed, and why alarms were false
     ("lean_daily", "bad_print"): "missed: QQQ 2002-06-27, in a month of wide ranges; false: crises (AIG 2008-09), the first day after 2001-09-11, penny stocks",
     ("lean_daily", "jump"): "real moves: AIG 2009-07-09, and companies at a dollar or less",
     ("lean_daily", "split_missing"): "a price of 0.09 falling by one tick to 0.06",
-    ("lean_daily_no_events", "split_missing"): "missed: AIG 1:20 on 2009-07-01, on which it also fell by a fifth; reported as a jump. False: a price of 0.09 falling by a tick",
+    ("lean_daily_no_events", "split_missing"): "missed: AIG 1:20 on 2009-07-01, when it also fell by a fifth; a jump. False: a price of 0.09 falling by a tick",
     ("sp500_5yr", "bad_print"): "single days of single companies, not decidable without another source",
     ("sp500_5yr", "jump"): "earnings on less than four times the usual volume",
     ("pystock", "bad_print"): "single days of single companies, not decidable without another source",
@@ -200,7 +200,7 @@ def fx(folder: Path) -> Iterator[Case]:
 
 def quotes(folder: Path) -> Iterator[Case]:
     taq = _read(folder / "ticks/taq_xxx_quotes_raw_20180102_0103.parquet")
-    taq = pd.DataFrame({"ts": taq["DT"], "symbol": "XXX", "bid": taq["BID"], "ask": taq["OFR"], "seq": np.arange(len(taq))})
+    taq = pd.DataFrame({"ts": taq["DT"], "symbol": "TAQ", "bid": taq["BID"], "ask": taq["OFR"], "seq": np.arange(len(taq))})
     yield Case("taq_quotes", taq, None, "", "tick")
     ibm = _read(folder / "ticks/lean_ibm_quotes_20131007_1008.parquet")
     ibm = pd.DataFrame({"ts": _closes(ibm["time"], "America/New_York", "0s"), "symbol": "IBM", "bid": ibm["bid_price"], "ask": ibm["ask_price"],
