@@ -119,7 +119,7 @@ def readable_rows(
     good = [at for at, rule in enumerate(faults) if not rule]
     return [rows[at] for at in good], good, refused
 
-# %% ../../../nbs/data/10b_providers_answers.ipynb #172653c4
+# %% ../../../nbs/data/10b_providers_answers.ipynb #7ce082ef
 def check_window(
     ts: np.ndarray,  # instants of the rows, int64 ns UTC, shape (R,)
     first: int,  # the window begins, ns UTC
@@ -152,8 +152,8 @@ def answer_chunk(
     what = f"{request.dataset} of {symbol}"
     strange = flat.loc[flat["symbol"] != symbol, "symbol"]
     if len(strange):
-        raise VendorError(f"{source} sent {len(strange)} rows of {strange.iloc[0]!r} when it was asked for {what}; an answer is about the symbol that was asked for; "
-                          "nothing of it was used; try again later.")
+        raise VendorError(f"{source} sent {len(strange)} rows of {strange.iloc[0]!r} when it was asked for {what}; "
+                          "an answer is about the symbol that was asked for; nothing of it was used; try again later.")
     if len(flat):
         check_window(index_to_ns(flat["ts"]), first, last, source=source, what=what)
     good, bad = quarantine(flat, request.kind, source=source, known_at=known_at, interval=request.interval, now=known_at, violations=violations, rows=rows)

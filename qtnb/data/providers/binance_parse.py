@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['MARKETS', 'MILLISECOND', 'MICROSECOND', 'TIME_RULE', 'KLINE_CELLS', 'TRADE_CELLS', 'Market', 'find_market',
-           'time_unit', 'is_time', 'interval_ns', 'kline_fault', 'close_fault', 'parse_klines', 'trade_fault',
-           'aggressor_sign', 'parse_trades', 'parse_instruments']
+           'time_unit', 'is_time', 'instant_ns', 'interval_ns', 'kline_fault', 'close_fault', 'parse_klines',
+           'trade_fault', 'aggressor_sign', 'parse_trades', 'parse_instruments']
 
-# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #24dc8401
+# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #caeda32f
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from ..reference import normalise_instruments
 from ...enums import Interval
 from ...utils.time import DAY_NS, format_ns, to_index
 
-# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #7b9b00b7
+# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #13838ea7
 @dataclass(frozen=True)
 class Market:
     "Where a market of Binance is, and what it allows."
@@ -51,7 +51,7 @@ def find_market(
         raise unknown_name("market of Binance", str(name), MARKETS)
     return MARKETS[name]
 
-# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #7a438432
+# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #c9e4d10c
 MILLISECOND, MICROSECOND = 1_000_000, 1_000  # in nanoseconds
 TIME_RULE = "the time is a whole number of milliseconds or microseconds since 1970"
 
@@ -65,9 +65,16 @@ def time_unit(
 
 def is_time(
     number: object,  # what a message holds
-) -> bool:  # whether it can be a time of Binance
+) -> TypeGuard[int]:  # whether it can be a time of Binance
     "Whether a number can be a time."
     return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 9 * 10**15
+
+
+def instant_ns(
+    number: int,  # milliseconds or microseconds since 1970
+) -> int:  # ns UTC
+    "Turn a time of Binance into an instant."
+    return number * time_unit(number)
 
 
 def interval_ns(
@@ -76,7 +83,7 @@ def interval_ns(
     "The length of a bar."
     return DAY_NS if interval == Interval.DAY else Interval(interval).nanoseconds
 
-# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #714fc6d9
+# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #d9683923
 KLINE_CELLS: Mapping[str, int | str] = MappingProxyType({"open": 1, "high": 2, "low": 3, "close": 4, "volume": 5})
 
 
@@ -98,8 +105,7 @@ def close_fault(
     "Say what is wrong with the times of a bar."
     if not (is_time(opened) and is_time(closed)):
         return TIME_RULE
-    unit = time_unit(opened)  # type: ignore[arg-type]
-    return "" if (closed + 1 - opened) * unit == step else "the close time is one unit before open time plus interval"  # type: ignore[operator]
+    return "" if (closed + 1 - opened) * time_unit(opened) == step else "the close time is one unit before open time plus interval"
 
 
 def parse_klines(
@@ -110,10 +116,10 @@ def parse_klines(
     "Read klines; the stamp of a bar is its close, open time plus interval."
     step = interval_ns(interval)
     columns, wrong = read_numbers(rows, KLINE_CELLS)
-    ts = to_index([row[0] * time_unit(row[0]) + step for row in rows])
+    ts = to_index([instant_ns(row[0]) + step for row in rows])
     return pd.DataFrame({"ts": ts, "symbol": pd.Series([symbol] * len(rows), dtype="str"), **columns}), wrong
 
-# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #5e887b28
+# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #eb90dc31
 TRADE_CELLS: Mapping[str, int | str] = MappingProxyType({"price": "p", "quantity": "q"})
 
 
@@ -145,10 +151,10 @@ def parse_trades(
     columns, wrong = read_numbers(rows, TRADE_CELLS)
     columns["aggressor"] = np.array([aggressor_sign(row["m"]) for row in rows], np.float64)
     columns["seq"] = np.array([row["a"] for row in rows], np.int64)
-    ts = to_index([row["T"] * time_unit(row["T"]) for row in rows])
+    ts = to_index([instant_ns(row["T"]) for row in rows])
     return pd.DataFrame({"ts": ts, "symbol": pd.Series([symbol] * len(rows), dtype="str"), **columns}), wrong
 
-# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #1115cab7
+# %% ../../../nbs/data/11a_providers_binance_parse.ipynb #cad4366d
 def _filter_value(entry: Mapping[str, Any], names: Sequence[tuple[str, str]]) -> float:
     "The first of some filters' values that is there; NaN when none is."
     filters = {f.get("filterType"): f for f in entry.get("filters", []) if isinstance(f, dict)}
@@ -168,7 +174,7 @@ def _instrument(entry: Mapping[str, Any], market: Market) -> dict[str, object]:
     return {
         "symbol": entry["symbol"], "ticker": entry["symbol"], "name": f"{base}/{quoted}" + (f" {contract.lower()}" if contract else ""), "venue": market.venue,
         "asset_class": "crypto", "calendar": "24/7", "currency": quoted, "multiplier": 1.0, "note": ", ".join(notes),
-        "valid_from": format_ns(listed * time_unit(listed))[:10] if is_time(listed) else "",
+        "valid_from": format_ns(instant_ns(listed))[:10] if is_time(listed) else "",
         "tick_size": _filter_value(entry, [("PRICE_FILTER", "tickSize")]),
         "lot_size": _filter_value(entry, [("LOT_SIZE", "stepSize")]),
         "min_notional": _filter_value(entry, [("NOTIONAL", "minNotional"), ("MIN_NOTIONAL", "minNotional"), ("MIN_NOTIONAL", "notional")]),
