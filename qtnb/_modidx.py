@@ -470,6 +470,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'qtnb.data.defects.BarColumns.when': ('data/defects.html#barcolumns.when', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects.Defect': ('data/defects.html#defect', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects.QualityRules': ('data/defects.html#qualityrules', 'qtnb/data/defects.py'),
+                                   'qtnb.data.defects._index_keys': ('data/defects.html#_index_keys', 'qtnb/data/defects.py'),
+                                   'qtnb.data.defects._local_days': ('data/defects.html#_local_days', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects._prices': ('data/defects.html#_prices', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects.bar_columns': ('data/defects.html#bar_columns', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects.check_kind': ('data/defects.html#check_kind', 'qtnb/data/defects.py'),

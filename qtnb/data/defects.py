@@ -6,7 +6,7 @@
 __all__ = ['DEFECTS', 'SEVERITIES', 'FINDING_COLUMNS', 'OPTIONAL', 'QualityRules', 'Defect', 'findings_frame', 'summary',
            'BarColumns', 'flat_rows', 'zone_of', 'row_times', 'bar_columns', 'runs', 'day_text', 'check_kind']
 
-# %% ../../nbs/data/25a_defects.ipynb #e9b39f15
+# %% ../../nbs/data/25a_defects.ipynb #b7fd0d8b
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..core.errors import DataError, unknown_name
 from .calendars import find_calendar
-from .schema import PRICE_COLUMNS, column_instants, require_columns
+from .schema import INDEX_NAMES, PRICE_COLUMNS, TS_DTYPE, column_instants, require_columns
 from ..enums import Interval
 from ..utils.time import DAY_NS, index_to_ns, to_index
 
@@ -204,12 +204,17 @@ def _prices(flat: pd.DataFrame) -> dict[str, np.ndarray]:
     sides = {s: number(c) for s in ("bid", "ask") for c in (f"{s}_close", s) if c in flat}
     return known | {c: number(c) if c in flat else blank for c in OPTIONAL} | {s: np.where(v > 0, v, np.nan) for s, v in sides.items()}
 
-# %% ../../nbs/data/25a_defects.ipynb #abedd386
+# %% ../../nbs/data/25a_defects.ipynb #a22a664f
 def zone_of(
     calendar: str,  # market identifier code, "" = not known
 ) -> str:  # the exchange's zone; UTC when there is no calendar
     "Name the clock of an exchange."
     return str(find_calendar(calendar).tz) if calendar else "UTC"
+
+
+def _local_days(ts: np.ndarray, calendar: str) -> np.ndarray:
+    "Dates on the exchange's clock on which bars ended, days since 1970."
+    return to_index(ts - 1).tz_convert(zone_of(calendar)).tz_localize(None).to_numpy().astype("M8[D]").astype(np.int64)
 
 
 def row_times(
@@ -220,14 +225,29 @@ def row_times(
     if "ts" in flat:
         ts = column_instants(flat["ts"], "the table")
         codes, distinct = pd.factorize(ts)
-        local = to_index(np.asarray(distinct) - 1).tz_convert(zone_of(calendar)).tz_localize(None)
-        return ts, local.to_numpy().astype("M8[D]").astype(np.int64)[codes]
+        return ts, _local_days(np.asarray(distinct), calendar)[codes]
     days = pd.DatetimeIndex(flat["date"]).to_numpy().astype("M8[D]").astype(np.int64)
     schedule = find_calendar(calendar).schedule if calendar else None
     after = DAY_NS if schedule is None else int(index_to_ns(schedule["close"])[-1] - schedule.index[-1].as_unit("ns").value)
     return days * DAY_NS + after, days
 
-# %% ../../nbs/data/25a_defects.ipynb #d6f68907
+# %% ../../nbs/data/25a_defects.ipynb #aa60ec9b
+def _index_keys(index: pd.Index, calendar: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]] | None:
+    "Instants, local dates, ranks of symbols and symbols out of a canonical index; None if it is none."
+    if not isinstance(index, pd.MultiIndex) or tuple(index.names) != INDEX_NAMES or str(index.levels[0].dtype) != TS_DTYPE or not len(index):
+        return None
+    at, codes = (np.asarray(c) for c in index.codes)
+    if at.min() < 0 or codes.min() < 0:
+        return None
+    instants = index_to_ns(index.levels[0])
+    present = np.flatnonzero(np.bincount(codes, minlength=len(index.levels[1])))
+    names = index.levels[1].to_numpy(object)[present]
+    order = np.argsort(names.astype(str))
+    rank = np.zeros(len(index.levels[1]), np.int64)
+    rank[present[order]] = np.arange(len(order))
+    return instants[at], _local_days(instants, calendar)[at], rank[codes], [str(n) for n in names[order]]
+
+
 def bar_columns(
     frame: pd.DataFrame,  # a table of prices: canonical, or any frame with ts or date, symbol and prices
     *,
@@ -235,9 +255,13 @@ def bar_columns(
     interval: str | None = None,  # length of a bar; from `frame.attrs`, else "1d"
 ) -> BarColumns:  # its columns
     "Take a table apart, whether or not it keeps the schema."
-    flat = flat_rows(frame)
-    ts, day = row_times(flat, calendar)
-    codes, names = pd.factorize(flat["symbol"].astype("object").fillna(""), sort=True)
+    quick = _index_keys(frame.index, calendar)
+    flat = flat_rows(frame.reset_index(drop=True).assign(ts=0, symbol="") if quick else frame)
+    if quick:
+        ts, day, codes, names = quick
+    else:
+        ts, day = row_times(flat, calendar)
+        codes, names = pd.factorize(flat["symbol"].astype("object").fillna(""), sort=True)
     order = np.argsort(codes.astype(np.int32), kind="stable")
     if not (np.diff(ts) >= 0).all():
         order = np.lexsort((ts, codes))
@@ -246,7 +270,7 @@ def bar_columns(
     word = interval or str(frame.attrs.get("interval", "1d"))
     return BarColumns(tuple(str(n) for n in names), codes[order], ts[order], day[order], values, edges, word, str(frame.attrs.get("adjust", "none")), calendar)
 
-# %% ../../nbs/data/25a_defects.ipynb #d246d7bb
+# %% ../../nbs/data/25a_defects.ipynb #6153a065
 def runs(
     mask: np.ndarray,  # bool, shape (R,)
 ) -> tuple[np.ndarray, np.ndarray]:  # first and last position of each run of True
