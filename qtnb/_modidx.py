@@ -474,7 +474,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'qtnb.data.defects._local_days': ('data/defects.html#_local_days', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects._prices': ('data/defects.html#_prices', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects.bar_columns': ('data/defects.html#bar_columns', 'qtnb/data/defects.py'),
-                                   'qtnb.data.defects.check_kind': ('data/defects.html#check_kind', 'qtnb/data/defects.py'),
+                                   'qtnb.data.defects.counted': ('data/defects.html#counted', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects.day_text': ('data/defects.html#day_text', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects.findings_frame': ('data/defects.html#findings_frame', 'qtnb/data/defects.py'),
                                    'qtnb.data.defects.flat_rows': ('data/defects.html#flat_rows', 'qtnb/data/defects.py'),

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['DEFECTS', 'SEVERITIES', 'FINDING_COLUMNS', 'OPTIONAL', 'QualityRules', 'Defect', 'findings_frame', 'summary',
-           'BarColumns', 'flat_rows', 'zone_of', 'row_times', 'bar_columns', 'runs', 'day_text', 'check_kind']
+           'BarColumns', 'flat_rows', 'zone_of', 'row_times', 'bar_columns', 'runs', 'day_text', 'counted']
 
-# %% ../../nbs/data/25a_defects.ipynb #b7fd0d8b
+# %% ../../nbs/data/25a_defects.ipynb #7a2dc109
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -15,13 +15,13 @@ from typing import SupportsInt
 import numpy as np
 import pandas as pd
 
-from ..core.errors import DataError, unknown_name
+from ..core.errors import DataError
 from .calendars import find_calendar
 from .schema import INDEX_NAMES, PRICE_COLUMNS, TS_DTYPE, column_instants, require_columns
 from ..enums import Interval
 from ..utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../nbs/data/25a_defects.ipynb #5c8da34b
+# %% ../../nbs/data/25a_defects.ipynb #0cc157b5
 DEFECTS: Mapping[str, str] = MappingProxyType({
     "missing_session": "sessions of the exchange without a bar",
     "missing_bar": "bars missing inside a session that has others",
@@ -52,7 +52,7 @@ DEFECTS: Mapping[str, str] = MappingProxyType({
 })
 SEVERITIES = ("error", "warning", "info")  # it is wrong; it may be wrong; it is good to know
 
-# %% ../../nbs/data/25a_defects.ipynb #6f5e424a
+# %% ../../nbs/data/25a_defects.ipynb #af4877f4
 @dataclass(frozen=True)
 class QualityRules:
     "Thresholds of the checks."
@@ -83,7 +83,7 @@ class QualityRules:
     adjust_share: float = 0.5  # adjusted closes that hold less than this share of a dividend do not hold it
     wide_spreads: float = 25.0  # times the usual spread of the symbol
 
-# %% ../../nbs/data/25a_defects.ipynb #07ac6ea5
+# %% ../../nbs/data/25a_defects.ipynb #275791ae
 @dataclass(frozen=True)
 class Defect:
     "One finding."
@@ -113,7 +113,7 @@ def findings_frame(
     text = {c: "str" for c in ("defect", "symbol", "severity", "text")}
     return table.astype(text | {"rows": np.int64, "value": np.float64, "expected": np.float64})
 
-# %% ../../nbs/data/25a_defects.ipynb #2262421d
+# %% ../../nbs/data/25a_defects.ipynb #d5aaf320
 def summary(
     findings: pd.DataFrame,  # table of findings
 ) -> pd.DataFrame:  # one row per kind: error, warning, info (numbers of findings), symbols, rows, what
@@ -124,7 +124,7 @@ def summary(
     more = {"symbols": [p["symbol"].nunique() for p in parts], "rows": [int(p["rows"].sum()) for p in parts], "what": [DEFECTS[k] for k in kinds]}
     return pd.DataFrame(counts | more, index=pd.Index(kinds, name="defect", dtype="str"))
 
-# %% ../../nbs/data/25a_defects.ipynb #9ed4e407
+# %% ../../nbs/data/25a_defects.ipynb #a3a55f18
 OPTIONAL = ("volume", "adj_close")
 
 
@@ -174,7 +174,7 @@ class BarColumns:
         "Find the rows of one symbol."
         return slice(int(self.edges[i]), int(self.edges[i + 1]))
 
-# %% ../../nbs/data/25a_defects.ipynb #548be480
+# %% ../../nbs/data/25a_defects.ipynb #13562c28
 def flat_rows(
     frame: pd.DataFrame,  # canonical, or any frame with ts or date
 ) -> pd.DataFrame:  # plain columns
@@ -204,7 +204,7 @@ def _prices(flat: pd.DataFrame) -> dict[str, np.ndarray]:
     sides = {s: number(c) for s in ("bid", "ask") for c in (f"{s}_close", s) if c in flat}
     return known | {c: number(c) if c in flat else blank for c in OPTIONAL} | {s: np.where(v > 0, v, np.nan) for s, v in sides.items()}
 
-# %% ../../nbs/data/25a_defects.ipynb #a22a664f
+# %% ../../nbs/data/25a_defects.ipynb #e5cea93b
 def zone_of(
     calendar: str,  # market identifier code, "" = not known
 ) -> str:  # the exchange's zone; UTC when there is no calendar
@@ -231,7 +231,7 @@ def row_times(
     after = DAY_NS if schedule is None else int(index_to_ns(schedule["close"])[-1] - schedule.index[-1].as_unit("ns").value)
     return days * DAY_NS + after, days
 
-# %% ../../nbs/data/25a_defects.ipynb #aa60ec9b
+# %% ../../nbs/data/25a_defects.ipynb #a0751ded
 def _index_keys(index: pd.Index, calendar: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]] | None:
     "Instants, local dates, ranks of symbols and symbols out of a canonical index; None if it is none."
     if not isinstance(index, pd.MultiIndex) or tuple(index.names) != INDEX_NAMES or str(index.levels[0].dtype) != TS_DTYPE or not len(index):
@@ -270,7 +270,7 @@ def bar_columns(
     word = interval or str(frame.attrs.get("interval", "1d"))
     return BarColumns(tuple(str(n) for n in names), codes[order], ts[order], day[order], values, edges, word, str(frame.attrs.get("adjust", "none")), calendar)
 
-# %% ../../nbs/data/25a_defects.ipynb #6153a065
+# %% ../../nbs/data/25a_defects.ipynb #6baae060
 def runs(
     mask: np.ndarray,  # bool, shape (R,)
 ) -> tuple[np.ndarray, np.ndarray]:  # first and last position of each run of True
@@ -286,10 +286,9 @@ def day_text(
     return str(np.datetime64(int(day), "D"))
 
 
-def check_kind(
-    defect: str,  # name of a kind
-) -> str:  # the same
-    "Return the name of a kind of defect; an error with near matches for an unknown one."
-    if defect not in DEFECTS:
-        raise unknown_name("kind of defect", defect, DEFECTS)
-    return defect
+def counted(
+    number: SupportsInt,  # how many
+    noun: str,  # what, in the singular
+) -> str:  # "1 bar", "1,588 bars"
+    "Write a number of things."
+    return f"{int(number):,} {noun}" + ("" if int(number) == 1 else "s")

@@ -6,14 +6,14 @@
 __all__ = ['UNITS', 'RATIOS', 'Listed', 'Moves', 'symbol_moves', 'Step', 'volume_ratio', 'explain_steps', 'wrong_blocks',
            'find_unit_errors', 'find_split_errors', 'find_jumps', 'find_ticker_reuse']
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c8ba15e3
+# %% ../../nbs/data/25d_defects_event.ipynb #b38602b4
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from .defects import BarColumns, Defect, QualityRules, day_text, runs
+from .defects import BarColumns, Defect, QualityRules, counted, day_text, runs
 from ..utils.time import DAY_NS, index_to_ns
 
 # %% ../../nbs/data/25d_defects_event.ipynb #3656896c
@@ -226,7 +226,7 @@ def wrong_blocks(
     ends = np.r_[edges[1:], size] - 1
     return [(int(a), int(b), float(level[a])) for a, b in zip(edges, ends, strict=True) if off[a]]
 
-# %% ../../nbs/data/25d_defects_event.ipynb #0686e9c1
+# %% ../../nbs/data/25d_defects_event.ipynb #e70abd1d
 def find_unit_errors(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -239,7 +239,7 @@ def find_unit_errors(
         first, last = moves.rows[a], moves.rows[b]
         side = " (or all rows after are: the table begins inside the block)" if a == 0 else ""
         found.append(Defect("unit_error", moves.symbol, int(table.ts[first]), int(table.ts[last]), b - a + 1, float(np.exp(level)), 1.0, "error",
-                            f"{moves.symbol} is {np.exp(level):g} times its level in {b - a + 1} row(s) {table.when(first, last)}{side}; "
+                            f"{moves.symbol} is {np.exp(level):g} times its level in {counted(b - a + 1, 'row')}, {table.when(first, last)}{side}; "
                             "another unit of the currency."))
     close = table.values["close"][moves.rows]
     for name in ("open", "high", "low"):
@@ -252,7 +252,7 @@ def find_unit_errors(
                                 f"{table.when(row, row)}; another unit of the currency."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #8aa02f14
+# %% ../../nbs/data/25d_defects_event.ipynb #5e365546
 def _split_kind(a: int, b: int, level: float, event: Listed, adjusted: bool, rules: QualityRules) -> str:
     "The name of what happened, by where the block lies."
     begins, up = a == 0 or b - a >= rules.split_window, level * np.log(event.value) > 0
@@ -280,7 +280,7 @@ def find_split_errors(
             kind = _split_kind(a, b, level, event, table.adjust != "none", rules)
             first, last = moves.rows[a], moves.rows[b]
             found.append(Defect(kind, moves.symbol, int(table.ts[first]), int(table.ts[last]), b - a + 1, float(np.exp(level)), 1.0, "error",
-                                f"{moves.symbol} is {np.exp(level):g} times its level in {b - a + 1} row(s) {table.when(first, last)}, beside a "
+                                f"{moves.symbol} is {np.exp(level):g} times its level in {counted(b - a + 1, 'row')}, {table.when(first, last)}, beside a "
                                 f"split of {event.value:g} on {day_text(event.ts // DAY_NS)} (prices: "
                                 f"{'raw' if table.adjust == 'none' else 'adjusted for ' + table.adjust})."))
     for s in steps:
@@ -293,7 +293,7 @@ def find_split_errors(
                                 "that no event lists."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #57dac247
+# %% ../../nbs/data/25d_defects_event.ipynb #9af268c3
 def find_jumps(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -311,7 +311,7 @@ def find_jumps(
         fresh = s.at < 5 or (len(moves.holes) > 0 and bool((np.abs(s.at - moves.holes) < 5).any()))
         news = ratio >= rules.news_volume
         volume = f"on {ratio:.1f} times the usual volume" if np.isfinite(ratio) else "on unknown volume"
-        why = f"and comes back after {s.bars} bar(s): a bad price" if s.bars else "in its first days" if fresh else \
+        why = f"and comes back after {counted(s.bars, 'bar')}: a bad price" if s.bars else "in its first days" if fresh else \
               f"{volume}: news" if news else f"without an event, {volume}"
         severity = "error" if s.bars and not news else "info" if news or fresh else "warning"
         found.append(Defect("jump", moves.symbol, int(table.ts[row]), int(table.ts[last]), max(s.bars, 1), value, old, severity,
@@ -319,7 +319,7 @@ def find_jumps(
                             f"{moves.scale:.1%}), {why}."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #0b8c4109
+# %% ../../nbs/data/25d_defects_event.ipynb #c30b025d
 def find_ticker_reuse(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -347,6 +347,6 @@ def find_ticker_reuse(
         alive |= (day >= low) & (day <= high)
     for a, b in zip(*runs(~alive), strict=True):
         found.append(Defect("ticker_reuse", moves.symbol, int(ts[a]), int(ts[b]), int(b - a + 1), np.nan, np.nan, "error",
-                            f"{moves.symbol} has {b - a + 1} row(s) from {day_text(day[a])} to {day_text(day[b])}, when the instrument "
+                            f"{moves.symbol} has {counted(b - a + 1, 'row')} from {day_text(day[a])} to {day_text(day[b])}, when the instrument "
                             f"did not exist."))
     return found

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Payout', 'payouts_of', 'find_payout_errors']
 
-# %% ../../nbs/data/25e_defects_payout.ipynb #cacee9f9
+# %% ../../nbs/data/25e_defects_payout.ipynb #28cfbf50
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from .defects import BarColumns, Defect, QualityRules, day_text
 from .defects_event import Moves
 from ..utils.time import DAY_NS
 
-# %% ../../nbs/data/25e_defects_payout.ipynb #b97a5783
+# %% ../../nbs/data/25e_defects_payout.ipynb #9d25a3f1
 @dataclass(frozen=True)
 class Payout:
     "A dividend and what the other witnesses say, as shares of the close before."
@@ -56,7 +56,7 @@ def payouts_of(
         found.append(Payout(e.at, e.value, float(close[e.at - 1]), float(share), stepped, float(-np.expm1(moves.raw[e.at])), e.ts))
     return found
 
-# %% ../../nbs/data/25e_defects_payout.ipynb #eba1585d
+# %% ../../nbs/data/25e_defects_payout.ipynb #d517332a
 def _is_tiny(payouts: list[Payout], moves: Moves, rules: QualityRules) -> np.ndarray:
     "Which dividends are in too large a unit; none unless most of the symbol's are."
     share = np.array([p.listed for p in payouts])
@@ -84,7 +84,7 @@ def _judge(p: Payout, moves: Moves, rules: QualityRules) -> tuple[str, float, st
         return "dividend_error", p.stepped * p.close, f"the price fell by {p.fallen:.1%} and the adjusted close steps by {p.stepped:.2%}"
     return "adjust_missing", p.listed, f"the adjusted close steps by {max(p.stepped, 0.0):.3%}"
 
-# %% ../../nbs/data/25e_defects_payout.ipynb #80a45a41
+# %% ../../nbs/data/25e_defects_payout.ipynb #83880403
 def _copies(payouts: list[Payout]) -> set[int]:
     "Positions of dividends that repeat another within a week."
     found = set()

@@ -6,12 +6,12 @@
 __all__ = ['tell_runs', 'find_impossible', 'find_bad_prints', 'find_stale_runs', 'find_flat_bars', 'find_zero_volume',
            'find_coarse_prices']
 
-# %% ../../nbs/data/25c_defects_price.ipynb #ac1455a2
+# %% ../../nbs/data/25c_defects_price.ipynb #32f35bb0
 from collections.abc import Iterator
 
 import numpy as np
 
-from .defects import BarColumns, Defect, QualityRules, runs
+from .defects import BarColumns, Defect, QualityRules, counted, runs
 from .schema import PRICE_COLUMNS
 
 # %% ../../nbs/data/25c_defects_price.ipynb #a80990ad
@@ -29,7 +29,7 @@ def tell_runs(
         for a, b in zip(starts + rows.start, ends + rows.start, strict=True):
             yield table.symbols[i], int(a), int(b), int(bad[a:b + 1].sum()), table.when(a, b)
 
-# %% ../../nbs/data/25c_defects_price.ipynb #88bb50a5
+# %% ../../nbs/data/25c_defects_price.ipynb #55893c10
 _FORGIVEN = 1e-6  # share of the price that rounding may cost
 
 
@@ -48,12 +48,12 @@ def find_impossible(
     for symbol, a, b, n, when in tell_runs(table, missing, rules):
         names = ", ".join(k for k, v in gone.items() if v[a:b + 1].any())
         found.append(Defect("missing_value", symbol, int(table.ts[a]), int(table.ts[b]), n, np.nan, np.nan, "error",
-                            f"{symbol} has no {names} in {n} row(s), {when}."))
+                            f"{symbol} has no {names} in {counted(n, 'row')}, {when}."))
     for symbol, a, b, n, when in tell_runs(table, outside, rules):
         high = top[a] > h[a] * (1 + _FORGIVEN)
         value, bound = (float(top[a]), float(h[a])) if high else (float(bottom[a]), float(low[a]))
         found.append(Defect("out_of_range", symbol, int(table.ts[a]), int(table.ts[b]), n, value, bound, "error",
-                            f"{symbol} has {n} row(s) whose open or close lies outside high and low, {when}: {value:g} "
+                            f"{symbol} has {counted(n, 'row')} whose open or close lies outside high and low, {when}: {value:g} "
                             f"{'above the high' if high else 'below the low'} {bound:g}."))
     return found
 
@@ -115,7 +115,7 @@ def _middle(x: np.ndarray) -> float:
     near = np.partition(good, (len(good) // 2, int(0.9 * len(good))))
     return float(max(near[len(good) // 2], near[int(0.9 * len(good))] / 3))
 
-# %% ../../nbs/data/25c_defects_price.ipynb #9ef188a4
+# %% ../../nbs/data/25c_defects_price.ipynb #b81432cd
 def find_stale_runs(
     table: BarColumns,  # the rows
     rules: QualityRules,  # thresholds
@@ -141,12 +141,12 @@ def find_stale_runs(
                 repeated = bool(whole[a:b + 1].mean() > 0.5)
                 severity = "warning" if repeated and usual <= rules.often_still else "info"
                 found.append(Defect("stale_run", symbol, int(table.ts[a - 1]), int(table.ts[b]), int(n) + 1, float(n + 1), float(least), severity,
-                                    f"{symbol} has the same close of {c[a]:g} {n + 1} times {table.when(a - 1, b)}, "
+                                    f"{symbol} has the same close of {c[a]:g} {n + 1} times, {table.when(a - 1, b)}, "
                                     f"{'whole bars repeated' if repeated else 'while other numbers moved'}; its close stays from one "
                                     f"bar to the next in {usual:.1%} of cases."))
     return found
 
-# %% ../../nbs/data/25c_defects_price.ipynb #8295904d
+# %% ../../nbs/data/25c_defects_price.ipynb #2d7cbcf5
 def find_flat_bars(
     table: BarColumns,  # the rows
     rules: QualityRules,  # thresholds
@@ -165,7 +165,7 @@ def find_flat_bars(
         a, b = rows.start + int(starts[long][0]), rows.start + int(ends[long][-1])
         n, share = int((ends - starts + 1)[long].sum()), float(own.mean())
         found.append(Defect("flat_bar", symbol, int(table.ts[a]), int(table.ts[b]), n, share, 0.0, "info",
-                            f"{symbol} has {n} bars with open, high, low and close alike in {int(long.sum())} run(s), {table.when(a, b)}; "
+                            f"{symbol} has {n} bars with open, high, low and close alike in {counted(int(long.sum()), 'run')}, {table.when(a, b)}; "
                             f"{share:.1%} of all its bars are so."))
     return found
 
@@ -190,10 +190,10 @@ def find_zero_volume(
     for symbol, a, b, n, when in tell_runs(table, none & ~thin[table.codes], rules):
         usual = float(np.nanmedian(volume[table.rows_of(int(table.codes[a]))]))
         found.append(Defect("zero_volume", symbol, int(table.ts[a]), int(table.ts[b]), n, 0.0, usual, "warning",
-                            f"{symbol} has no volume in {n} bar(s), {when}; {usual:,.0f} is usual."))
+                            f"{symbol} has no volume in {counted(n, 'bar')}, {when}; {usual:,.0f} is usual."))
     return found
 
-# %% ../../nbs/data/25c_defects_price.ipynb #cc45f371
+# %% ../../nbs/data/25c_defects_price.ipynb #f6bd4f26
 def _ticks(close: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     "The coarsest power of ten, from 1 to 0.0001, that all prices of each block are multiples of; 0 when there is none."
     tick = np.zeros(len(blocks))
@@ -224,7 +224,7 @@ def find_coarse_prices(
             mostly = bool(ratio[worst] >= rules.too_coarse) and not table.step
             severity, move = ("warning" if mostly else "info"), float(tick[worst] / ratio[worst])
             found.append(Defect("coarse_price", symbol, int(table.ts[first]), int(table.ts[last]), last - first + 1, float(tick[worst]), move, severity,
-                                f"{symbol} has closes in steps of {tick[worst]:g} {table.when(first, last)}, where the usual move is "
+                                f"{symbol} has closes in steps of {tick[worst]:g}, {table.when(first, last)}, where the usual move is "
                                 f"{move:.3g}: {'returns are mostly rounding' if mostly else 'rounding shows in the returns'}."))
     return found
 

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['find_quote_errors']
 
-# %% ../../nbs/data/25f_defects_quote.ipynb #711ffe56
+# %% ../../nbs/data/25f_defects_quote.ipynb #a96ba0b7
 import numpy as np
 
-from .defects import BarColumns, Defect, QualityRules, day_text
+from .defects import BarColumns, Defect, QualityRules, counted, day_text
 
-# %% ../../nbs/data/25f_defects_quote.ipynb #57cce553
+# %% ../../nbs/data/25f_defects_quote.ipynb #8c4c57af
 def _usual_spread(table: BarColumns, spread: np.ndarray) -> np.ndarray:
     "The median spread of the symbol of each row, as a share of the price."
     usual = np.full(len(table.symbols), np.nan)
@@ -46,5 +46,5 @@ def find_quote_errors(
             symbol = table.symbols[table.codes[rows[0]]]
             size = "" if kind in ("locked_quote", "one_sided_quote") else f"; the worst by {abs(worst):.3%} of the price, {usual[rows[0]]:.3%} is usual"
             found.append(Defect(kind, symbol, int(table.ts[rows[0]]), int(table.ts[rows[-1]]), len(rows), float(worst), float(usual[rows[0]]), severity,
-                                f"{symbol} {words} in {len(rows)} row(s) on {day_text(table.day[rows[0]])}{size}."))
+                                f"{symbol} {words} in {counted(len(rows), 'row')} on {day_text(table.day[rows[0]])}{size}."))
     return found

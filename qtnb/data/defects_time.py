@@ -6,7 +6,7 @@
 __all__ = ['HALF_HOUR', 'OpenHours', 'open_hours', 'Told', 'tell_dates', 'find_missing_sessions', 'expected_closes',
            'find_missing_bars', 'find_off_session', 'find_wrong_zone', 'find_duplicates']
 
-# %% ../../nbs/data/25b_defects_time.ipynb #e042ff2e
+# %% ../../nbs/data/25b_defects_time.ipynb #771cfd25
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from .calendars import sessions
-from .defects import BarColumns, Defect, QualityRules, day_text, runs
+from .defects import BarColumns, Defect, QualityRules, counted, day_text, runs
 from ..utils.time import DAY_NS, format_ns
 
-# %% ../../nbs/data/25b_defects_time.ipynb #c79eb75a
+# %% ../../nbs/data/25b_defects_time.ipynb #90b6039a
 @dataclass(frozen=True)
 class OpenHours:
     "Stretches of time in which a market trades."
@@ -58,7 +58,7 @@ def _is_christmas(dates: np.ndarray) -> np.ndarray:
     "Whether dates are a 25 December."
     return np.array([str(d).endswith("-12-25") for d in dates], bool)
 
-# %% ../../nbs/data/25b_defects_time.ipynb #ea88e756
+# %% ../../nbs/data/25b_defects_time.ipynb #5ed24bf2
 @dataclass(frozen=True)
 class Told:
     "Dates that go into one finding."
@@ -88,7 +88,7 @@ def tell_dates(
         else:
             yield from (Told(int(i), int(a), int(b), int(b - a + 1), 1) for a, b in zip(starts, ends, strict=True))
 
-# %% ../../nbs/data/25b_defects_time.ipynb #98405e6e
+# %% ../../nbs/data/25b_defects_time.ipynb #31143911
 def _spans(table: BarColumns, hours: OpenHours, instruments: pd.DataFrame | None) -> np.ndarray:
     "Where each symbol could have a bar: between its first and last row, while it existed; bool, shape (N, S)."
     ends = [(table.day[table.rows_of(i)].min(), table.day[table.rows_of(i)].max()) for i in range(len(table.symbols))]
@@ -123,14 +123,14 @@ def find_missing_sessions(
     found = []
     for t in tell_dates(active & ~present, active, rules):
         symbol = table.symbols[t.symbol] if t.symbol >= 0 else ""
-        who = symbol or f"{t.count // (t.last - t.first + 1)} of {int(active[:, t.first].sum())} symbols"
+        who = f"{symbol} lacks" if symbol else f"{t.count // (t.last - t.first + 1)} of {int(active[:, t.first].sum())} symbols lack"
         when = day_text(hours.day[t.first]) + (f" to {day_text(hours.day[t.last])}" if t.last > t.first else "")
         many = f" in {t.stretches} stretches" if t.stretches > 1 else ""
         found.append(Defect("missing_session", symbol, int(hours.closes[t.first]), int(hours.closes[t.last]), t.count, 0.0, float(t.count),
-                            "warning" if symbol else "error", f"{who} lack(s) {t.count} bar(s){many} for sessions of {table.calendar}, {when}."))
+                            "warning" if symbol else "error", f"{who} {counted(t.count, 'bar')}{many} for sessions of {table.calendar}, {when}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #ac8aac67
+# %% ../../nbs/data/25b_defects_time.ipynb #e98ae1b1
 def expected_closes(
     hours: OpenHours,  # when the market trades
     step: int,  # length of a bar, ns
@@ -175,11 +175,11 @@ def find_missing_bars(
             breaks = int((np.diff(own) > table.step).sum()) + 1
             note = "; the table begins or ends here" if cut else "" if share >= rules.full_session else f"; {1 - share:.1%} of all its bars are missing"
             found.append(Defect("missing_bar", symbol, int(own[0]), int(own[-1]), len(own), float(len(own)), 0.0, "info" if note else "warning",
-                                f"{symbol} lacks {len(own)} bar(s) of {table.interval} in {breaks} gap(s) between "
+                                f"{symbol} lacks {counted(len(own), 'bar')} of {table.interval} in {counted(breaks, 'gap')} between "
                                 f"{format_ns(int(own[0]))} and {format_ns(int(own[-1]))}{note}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #878df2b1
+# %% ../../nbs/data/25b_defects_time.ipynb #793599ca
 def find_off_session(
     table: BarColumns,  # the rows
     hours: OpenHours,  # when the market trades
@@ -200,9 +200,9 @@ def find_off_session(
         rows, names = int(part.sum()), sorted({np.datetime64(int(d), "D").item().strftime("%A") for d in hit})
         chosen = shut & (table.codes == t.symbol if symbol else True) & (table.day >= days[t.first]) & (table.day <= days[t.last])
         ts = table.ts[chosen]
-        who = symbol or f"{int(bad[:, t.first].sum())} of {len(table.symbols)} symbols"
+        who = f"{symbol} has" if symbol else f"{int(bad[:, t.first].sum())} of {len(table.symbols)} symbols have"
         found.append(Defect("off_session", symbol, int(ts.min()), int(ts.max()), rows, float(rows), 0.0, "warning" if symbol else "info",
-                            f"{who} has/have {rows} row(s) outside the sessions of {table.calendar} between {day_text(days[t.first])} "
+                            f"{who} {counted(rows, 'row')} outside the sessions of {table.calendar} between {day_text(days[t.first])} "
                             f"and {day_text(days[t.last])} "
                             f"({', '.join(names)})" + ("." if symbol else "; perhaps a special session.")))
     return found
@@ -215,10 +215,10 @@ def _outside_hours(table: BarColumns, hours: OpenHours, trading: np.ndarray) -> 
     for i in np.unique(table.codes[out]):
         ts = table.ts[out & (table.codes == i)]
         found.append(Defect("off_session", table.symbols[i], int(ts[0]), int(ts[-1]), len(ts), float(len(ts)), 0.0, "info",
-                            f"{table.symbols[i]} has {len(ts)} bar(s) before the open or after the close of {table.calendar}."))
+                            f"{table.symbols[i]} has {counted(len(ts), 'bar')} before the open or after the close of {table.calendar}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #082d8762
+# %% ../../nbs/data/25b_defects_time.ipynb #1ed2acba
 HALF_HOUR = 1_800_000_000_000  # ns
 _SAMPLE = 10_000  # about so many rows are looked at per symbol
 
@@ -250,7 +250,7 @@ def find_wrong_zone(
         ts = table.day[pick] * DAY_NS if table.daily else table.ts[pick]
         shift, inside, before = _best_shift(ts, np.nan_to_num(weight), plain, shifts)
         if shift and len(pick) >= 10 and inside - before > rules.zone_gain and (1 - inside) < 0.5 * (1 - before):
-            unit, label = (DAY_NS, "day(s)") if table.daily else (2 * HALF_HOUR, "hour(s)")
+            unit, label = (DAY_NS, "days") if table.daily else (2 * HALF_HOUR, "hours")
             start = ", or bars are labelled by their start" if 0 < shift <= max(table.step, HALF_HOUR) and not table.daily else ""
             found.append(Defect("wrong_zone", symbol, int(table.ts[rows][0]), int(table.ts[rows][-1]), rows.stop - rows.start, before, inside, "error",
                                 f"{symbol or 'The table'} fits the sessions of {table.calendar} when moved by {shift / unit:+g} "
@@ -258,7 +258,7 @@ def find_wrong_zone(
                                 f"the zone was read wrongly{start}."))
     return found
 
-# %% ../../nbs/data/25b_defects_time.ipynb #7b9ebc24
+# %% ../../nbs/data/25b_defects_time.ipynb #d3a0baa2
 def find_duplicates(
     table: BarColumns,  # the rows
     rules: QualityRules,  # thresholds
@@ -283,6 +283,6 @@ def find_duplicates(
             mine = chosen & (table.codes == t.symbol if symbol else True) & (table.day >= days[t.first]) & (table.day <= days[t.last])
             word, rank = ("different values", "error") if torn else ("the same values", "warning")
             found.append(Defect("duplicate", symbol, int(table.ts[mine].min()), int(table.ts[mine].max()), int(mine.sum()), float(mine.sum()), 0.0, rank,
-                                f"{symbol or 'The table'} has {int(mine.sum())} further row(s) with {word} between "
+                                f"{symbol or 'The table'} has {counted(int(mine.sum()), 'further row')} with {word} between "
                                 f"{day_text(days[t.first])} and {day_text(days[t.last])}."))
     return found

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROPOSAL_COLUMNS', 'propose_repairs', 'repair_frame', 'repair_events', 'apply_repairs', 'undo_repairs']
 
-# %% ../../nbs/data/27_repair.ipynb #784a75ac
+# %% ../../nbs/data/27_repair.ipynb #657c9cbb
 import time
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from .schema import BAR_COLUMNS, PRICE_COLUMNS, TS_DTYPE, require_columns, valid
 from .storage.base import BarStore
 from ..utils.time import index_to_ns, to_index
 
-# %% ../../nbs/data/27_repair.ipynb #86f3a8db
+# %% ../../nbs/data/27_repair.ipynb #f5df1cd8
 PROPOSAL_COLUMNS = ("dataset", "symbol", "ts", "column", "old", "new", "defect", "reason", "confidence")
 
 
@@ -43,7 +43,7 @@ def _snap(level: float, exact: Sequence[float]) -> float:
     both = [r for e in exact for r in (e, 1 / e)]
     return min(both, key=lambda r: abs(np.log(r / level)))
 
-# %% ../../nbs/data/27_repair.ipynb #7747fdc8
+# %% ../../nbs/data/27_repair.ipynb #a9700bb3
 def _scaled(table: BarColumns, rows: np.ndarray, factor: float, defect: str, reason: str, confidence: str) -> list[pd.DataFrame]:
     "Divide the prices of some rows."
     symbol, dataset = table.symbols[table.codes[rows[0]]], f"bars/{table.interval}"
@@ -81,7 +81,7 @@ def _block_repairs(table: BarColumns, finding: pd.Series, rows: np.ndarray, rati
     scaled = _scaled(table, rows, factor, defect, reason, confidence)
     return scaled + (_scaled_volume(table, rows, factor, defect) if defect != "unit_error" else [])
 
-# %% ../../nbs/data/27_repair.ipynb #adfcfd73
+# %% ../../nbs/data/27_repair.ipynb #2c4c7487
 def _payout_repairs(table: BarColumns, events: pd.DataFrame | None, findings: pd.DataFrame, rules: QualityRules) -> list[pd.DataFrame]:
     "Repairs of dividends, and of adjusted closes."
     chosen = findings[findings["defect"].isin(["dividend_error", "adjust_missing"])]
@@ -107,7 +107,7 @@ def _payout_repairs(table: BarColumns, events: pd.DataFrame | None, findings: pd
                                 f"adjusted by the right dividends ({len(own)} were not)", "medium"))
     return parts
 
-# %% ../../nbs/data/27_repair.ipynb #00b0643f
+# %% ../../nbs/data/27_repair.ipynb #8213e114
 def propose_repairs(
     bars: pd.DataFrame,  # the table that was checked
     events: pd.DataFrame | None,  # the events it was checked with
@@ -141,7 +141,7 @@ def propose_repairs(
     whole = pd.concat(parts, ignore_index=True).drop_duplicates(["dataset", "symbol", "ts", "column"])
     return whole.sort_values(["dataset", "symbol", "ts", "column"], ignore_index=True)[list(PROPOSAL_COLUMNS)]
 
-# %% ../../nbs/data/27_repair.ipynb #cd6bc958
+# %% ../../nbs/data/27_repair.ipynb #f4446fa6
 def repair_frame(
     frame: pd.DataFrame,  # the table that was checked
     proposals: pd.DataFrame,  # what to change
@@ -180,7 +180,7 @@ def repair_events(
     changed = events.assign(value=value)
     return changed[changed["value"] > 0].reset_index(drop=True)
 
-# %% ../../nbs/data/27_repair.ipynb #ccc30dad
+# %% ../../nbs/data/27_repair.ipynb #bf4f8144
 def _judge_bars(store: BarStore, own: pd.DataFrame, interval: str) -> tuple[pd.Series, pd.DataFrame]:
     "Outcome of each line about bars, and the changed rows."
     held = own["column"].isin(BAR_COLUMNS)
@@ -213,7 +213,7 @@ def _judge_events(store: BarStore, own: pd.DataFrame, known_at: int) -> tuple[pd
     done = (outcome == "applied").to_numpy()
     return outcome, have.iloc[place[done]].assign(value=own["new"].to_numpy()[done], known_at=to_index([known_at])[0])
 
-# %% ../../nbs/data/27_repair.ipynb #bf663f41
+# %% ../../nbs/data/27_repair.ipynb #38d8437c
 def _record(store: BarStore, lines: pd.DataFrame, known_at: int) -> None:
     "Write the lines that are not recorded yet, or were undone since."
     have = store.read_table("repairs").sort_values("known_at").drop_duplicates(["dataset", "symbol", "ts", "column"], keep="last")
@@ -254,7 +254,7 @@ def apply_repairs(
             store.upsert_bars(rows, interval=str(dataset).removeprefix("bars/"), known_at=moment)
     return result
 
-# %% ../../nbs/data/27_repair.ipynb #044a1fd3
+# %% ../../nbs/data/27_repair.ipynb #78e50892
 def undo_repairs(
     store: BarStore,  # where the data is
     repairs: pd.DataFrame | None = None,  # rows of the table `repairs`; None = the last one of every number
