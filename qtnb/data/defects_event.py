@@ -6,7 +6,7 @@
 __all__ = ['UNITS', 'RATIOS', 'Listed', 'Moves', 'symbol_moves', 'Step', 'volume_ratio', 'explain_steps', 'wrong_blocks',
            'find_unit_errors', 'find_split_errors', 'find_jumps', 'find_ticker_reuse']
 
-# %% ../../nbs/data/25d_defects_event.ipynb #b38602b4
+# %% ../../nbs/data/25d_defects_event.ipynb #ede0bf88
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import pandas as pd
 from .defects import BarColumns, Defect, QualityRules, counted, day_text, runs
 from ..utils.time import DAY_NS, index_to_ns
 
-# %% ../../nbs/data/25d_defects_event.ipynb #3656896c
+# %% ../../nbs/data/25d_defects_event.ipynb #681bb5ab
 @dataclass(frozen=True)
 class Listed:
     "A split or a dividend, and where it meets the bars."
@@ -59,7 +59,7 @@ def _events_of(events: pd.DataFrame | None, ts: np.ndarray) -> dict[str, tuple[L
     rows = list(zip(events["kind"], at, events["value"], when, strict=True))
     return {kind: tuple(Listed(int(a), float(v), int(t)) for k, a, v, t in rows if k == kind and 0 < a < len(ts)) for kind in ("split", "dividend")}
 
-# %% ../../nbs/data/25d_defects_event.ipynb #7dca6941
+# %% ../../nbs/data/25d_defects_event.ipynb #5d96406c
 def _moves_of(table: BarColumns, i: int, events: pd.DataFrame | None, rules: QualityRules) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict, np.ndarray]:
     "Rows, raw moves, moves without dividends, events and holes of one symbol."
     part = table.rows_of(i)
@@ -119,7 +119,7 @@ def symbol_moves(
         result.append(Moves(symbol, rows, raw, mine, scale, listed["split"], listed["dividend"], holes))
     return result
 
-# %% ../../nbs/data/25d_defects_event.ipynb #1a67475f
+# %% ../../nbs/data/25d_defects_event.ipynb #afc797a6
 UNITS = (100.0, 1000.0)
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
 
@@ -147,7 +147,7 @@ def _undone(own: np.ndarray, at: int, rules: QualityRules) -> int:
     back = np.flatnonzero(np.abs(later + own[at]) <= rules.reversal * abs(own[at]))
     return int(back[0]) + 1 if len(back) else 0
 
-# %% ../../nbs/data/25d_defects_event.ipynb #fde775ac
+# %% ../../nbs/data/25d_defects_event.ipynb #aaa90924
 def volume_ratio(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -209,7 +209,7 @@ def explain_steps(
             steps.append(Step(at, "jump", move))
     return steps
 
-# %% ../../nbs/data/25d_defects_event.ipynb #a4a59c28
+# %% ../../nbs/data/25d_defects_event.ipynb #d14238c2
 def wrong_blocks(
     steps: Sequence[Step],  # steps of one cause
     size: int,  # number of rows, T
@@ -226,7 +226,7 @@ def wrong_blocks(
     ends = np.r_[edges[1:], size] - 1
     return [(int(a), int(b), float(level[a])) for a, b in zip(edges, ends, strict=True) if off[a]]
 
-# %% ../../nbs/data/25d_defects_event.ipynb #e70abd1d
+# %% ../../nbs/data/25d_defects_event.ipynb #e96e5452
 def find_unit_errors(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -252,7 +252,7 @@ def find_unit_errors(
                                 f"{table.when(row, row)}; another unit of the currency."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #5e365546
+# %% ../../nbs/data/25d_defects_event.ipynb #f6dd13fd
 def _split_kind(a: int, b: int, level: float, event: Listed, adjusted: bool, rules: QualityRules) -> str:
     "The name of what happened, by where the block lies."
     begins, up = a == 0 or b - a >= rules.split_window, level * np.log(event.value) > 0
@@ -293,7 +293,7 @@ def find_split_errors(
                                 "that no event lists."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #9af268c3
+# %% ../../nbs/data/25d_defects_event.ipynb #e2400d99
 def find_jumps(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol
@@ -311,15 +311,15 @@ def find_jumps(
         fresh = s.at < 5 or (len(moves.holes) > 0 and bool((np.abs(s.at - moves.holes) < 5).any()))
         news = ratio >= rules.news_volume
         volume = f"on {ratio:.1f} times the usual volume" if np.isfinite(ratio) else "on unknown volume"
-        why = f"and comes back after {counted(s.bars, 'bar')}: a bad price" if s.bars else "in its first days" if fresh else \
-              f"{volume}: news" if news else f"without an event, {volume}"
-        severity = "error" if s.bars and not news else "info" if news or fresh else "warning"
+        why = f"{volume}: news" if news else "in its first days" if fresh else \
+              f"and comes back after {counted(s.bars, 'bar')}: a bad price" if s.bars else f"without an event, {volume}"
+        severity = "info" if news or fresh else "error" if s.bars else "warning"
         found.append(Defect("jump", moves.symbol, int(table.ts[row]), int(table.ts[last]), max(s.bars, 1), value, old, severity,
                             f"{moves.symbol} moves by {np.expm1(moves.own[s.at]):+.1%} to {value:g} on {table.when(row, row)} (usual: "
                             f"{moves.scale:.1%}), {why}."))
     return found
 
-# %% ../../nbs/data/25d_defects_event.ipynb #c30b025d
+# %% ../../nbs/data/25d_defects_event.ipynb #d2587069
 def find_ticker_reuse(
     table: BarColumns,  # the rows
     moves: Moves,  # one symbol

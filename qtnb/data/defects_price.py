@@ -57,7 +57,7 @@ def find_impossible(
                             f"{'above the high' if high else 'below the low'} {bound:g}."))
     return found
 
-# %% ../../nbs/data/25c_defects_price.ipynb #c5beec2c
+# %% ../../nbs/data/25c_defects_price.ipynb #911dedc0
 def _reach(table: BarColumns, i: int) -> tuple[np.ndarray, np.ndarray]:
     "How far highs stand above, and lows below, the close and its neighbours: log distances, shape (R_i,)."
     rows = table.rows_of(i)
@@ -100,10 +100,10 @@ def find_bad_prints(
         value, close, symbol = float(table.values[name][k]), float(table.values["close"][k]), table.symbols[table.codes[k]]
         same = len({table.codes[j] for (j, *_), d in zip(hits, days, strict=True) if d == table.day[k]})
         shared = same >= rules.market_symbols and same > 0.03 * len(table.symbols)
+        beyond = f"{abs(np.expm1(size if name == 'high' else -size)):.0%} {'above' if name == 'high' else 'below'}"
         found.append(Defect("bad_print", symbol, int(table.ts[k]), int(table.ts[k]), 1, value, close, "info" if shared else "warning",
-                            f"{symbol} has a {name} of {value:g} beside a close of {close:g} on {table.when(k, k)}: {size:.0%} beyond "
-                            f"its neighbours, where {usual:.2%} is usual"
-                            + (f"; {same} symbols have one that day." if shared else ".")))
+                            f"{symbol} has a {name} of {value:g} beside a close of {close:g} on {table.when(k, k)}: {beyond} its neighbours, "
+                            f"where {usual:.2%} is usual" + (f"; {same} symbols have one that day." if shared else ".")))
     return found
 
 

@@ -6,7 +6,7 @@
 __all__ = ['check_quality', 'check_store', 'quality_figure', 'DEFECTS', 'FINDING_COLUMNS', 'SEVERITIES', 'Defect', 'QualityRules',
            'findings_frame', 'summary']
 
-# %% ../../nbs/data/26_quality.ipynb #1ff0b0d4
+# %% ../../nbs/data/26_quality.ipynb #8415dc6d
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ from .defects_time import find_duplicates, find_missing_bars, find_missing_sessi
 from .storage.base import BarStore
 from ..utils.time import BoundLike, index_to_ns, parse_bound
 
-# %% ../../nbs/data/26_quality.ipynb #8223c3d3
+# %% ../../nbs/data/26_quality.ipynb #219b782b
 _all_ = ["DEFECTS", "FINDING_COLUMNS", "SEVERITIES", "Defect", "QualityRules", "findings_frame", "summary"]  # readers import them from here
 
 
@@ -66,7 +66,7 @@ def _by_clock(table: BarColumns, rules: QualityRules, instruments: pd.DataFrame 
     found += find_off_session(right, hours, rules) + find_missing_sessions(right, hours, rules, instruments)
     return found + (find_missing_bars(right, hours, rules) if right.step else [])
 
-# %% ../../nbs/data/26_quality.ipynb #c6dcaf2d
+# %% ../../nbs/data/26_quality.ipynb #9d3afb31
 def _by_price(table: BarColumns, rules: QualityRules) -> list[Defect]:
     "Everything that the prices have to say; of quotes the sides, and the middle only where it means something."
     quoted, tick = "bid" in table.values, table.interval == "tick"
@@ -99,7 +99,7 @@ def check_quality(
         found += find_quote_errors(bar_columns(quotes, calendar=calendar), rules)
     return findings_frame(found)
 
-# %% ../../nbs/data/26_quality.ipynb #559fc075
+# %% ../../nbs/data/26_quality.ipynb #56ba3a51
 def check_store(
     store: BarStore,  # any store
     symbols: Sequence[str] | None = None,  # None = all
@@ -131,7 +131,7 @@ def check_store(
     whole = [p for p in parts if len(p)]
     return findings_frame([]) if not whole else pd.concat(whole).sort_values(["symbol", "first", "defect"], kind="stable", ignore_index=True)
 
-# %% ../../nbs/data/26_quality.ipynb #ac94fddb
+# %% ../../nbs/data/26_quality.ipynb #b07d8667
 _COLOURS = {"info": "#7d8590", "warning": "#a17a00", "error": "#d55e00"}
 
 
