@@ -625,6 +625,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'qtnb.data.pipelines._gaps': ('data/pipelines.html#_gaps', 'qtnb/data/pipelines.py'),
                                      'qtnb.data.pipelines._outcome': ('data/pipelines.html#_outcome', 'qtnb/data/pipelines.py'),
                                      'qtnb.data.pipelines._run': ('data/pipelines.html#_run', 'qtnb/data/pipelines.py'),
+                                     'qtnb.data.pipelines._stored': ('data/pipelines.html#_stored', 'qtnb/data/pipelines.py'),
                                      'qtnb.data.pipelines._vouched': ('data/pipelines.html#_vouched', 'qtnb/data/pipelines.py'),
                                      'qtnb.data.pipelines._wanted': ('data/pipelines.html#_wanted', 'qtnb/data/pipelines.py'),
                                      'qtnb.data.pipelines.backfill': ('data/pipelines.html#backfill', 'qtnb/data/pipelines.py'),

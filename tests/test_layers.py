@@ -41,7 +41,7 @@ THIRD_PARTY = {
     "core": PLAIN,
     "utils": PLAIN | {"rich", "yaml"},
     "config": PLAIN | {"pydantic_settings", "yaml"},
-    "data": PLAIN | {"bokeh", "duckdb", "exchange_calendars", "httpx", "psycopg", "pyarrow", "tenacity", "tqdm", "yaml"},
+    "data": PLAIN | {"bokeh", "duckdb", "exchange_calendars", "httpx", "psycopg", "pyarrow", "tqdm", "yaml"},
     "features": PLAIN | {"statsmodels"},
     "portfolio": PLAIN | {"statsmodels"},
     "risk": PLAIN | {"statsmodels"},

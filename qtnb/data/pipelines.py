@@ -9,7 +9,7 @@ __all__ = ['Task', 'plan_fetch', 'SymbolReport', 'FetchReport', 'backfill', 'ref
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -74,7 +74,7 @@ class SymbolReport:
     gaps: list[tuple[int, int, int]] = field(default_factory=list)  # first and last missing bar, and how many, after asking twice
     error: str = ""  # why it stopped; "" when it did not
 
-# %% ../../nbs/data/31_pipelines.ipynb #f4688b2b
+# %% ../../nbs/data/31_pipelines.ipynb #3866cb25
 @dataclass(frozen=True)
 class FetchReport:
     "What a download asked for, brought and missed."
@@ -124,6 +124,11 @@ def _outcome(symbol: SymbolReport) -> str:
     return text + (f"; stopped: {symbol.error}" if symbol.error else "")
 
 # %% ../../nbs/data/31_pipelines.ipynb #88493bc2
+def _stored(vendor: Vendor, symbol: str) -> str:
+    "The symbol in the store: the vendor's own, with the suffix of a market whose tickers mean something else elsewhere."
+    return symbol + getattr(vendor, "suffix", "")
+
+
 class _Holder:
     "Chunks of one symbol on their way into a store."
 
@@ -146,7 +151,7 @@ class _Holder:
         if not held:
             return
         request = held[0].request
-        full = [frame_to_rows(c.frame, request.kind) for c in held if len(c.frame)]
+        full = [replace(frame_to_rows(c.frame, request.kind), symbols=(_stored(self.vendor, c.symbol),)) for c in held if len(c.frame)]
         if full:
             frame = rows_to_frame(join_rows(full), request.interval)
             done = self.store.upsert(request.kind, frame, interval=request.interval, calendar=self.vendor.calendar)
@@ -200,7 +205,7 @@ def _gaps(store: BarStore, vendor: Vendor, request: Request, task: Task) -> list
         return []
     gaps = []
     for first, last in task.windows:
-        frame = store.read_bars([task.symbol], first, last, interval=request.interval)
+        frame = store.read_bars([_stored(vendor, task.symbol)], first, last, interval=request.interval)
         if len(frame):
             have = index_to_ns(frame.index.levels[0])  # type: ignore[attr-defined]
             gaps += bar_gaps(expected_bars(vendor.calendar, request.interval, (int(have[0]), int(have[-1]))), have)
@@ -266,7 +271,7 @@ def backfill(
     request = _wanted(vendor, kind, symbols, start, end, interval, clock())
     return _run(vendor, store, request, plan_fetch(store, vendor, request, again=again), reference, together, dry_run, progress, clock)
 
-# %% ../../nbs/data/31_pipelines.ipynb #8081f88b
+# %% ../../nbs/data/31_pipelines.ipynb #8c1c1228
 def refresh(
     vendor: Vendor,  # where the data comes from; closed at the end
     store: BarStore,  # where it goes
@@ -311,8 +316,10 @@ def _run(vendor: Vendor, store: BarStore, request: Request, tasks: list[Task], r
         try:
             if reference and tasks:
                 names = [t.symbol for t in tasks]
-                events = store.upsert_table("events", await vendor.fetch_events(names, request.start, request.end))
-                instruments = store.upsert_table("instruments", await vendor.fetch_instruments(names))
+                found = await vendor.fetch_events(names, request.start, request.end)
+                events = store.upsert_table("events", found.assign(symbol=[_stored(vendor, s) for s in found["symbol"]]))
+                table = await vendor.fetch_instruments(names)
+                instruments = store.upsert_table("instruments", table.assign(symbol=[_stored(vendor, s) for s in table["symbol"]]))
         except BaseException:
             await vendor.close()
             raise

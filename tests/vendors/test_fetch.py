@@ -220,3 +220,15 @@ def test_the_job_notebook_asks_a_vendor(workspace: Path, server):
     run = run_job("fetch", {"provider": "binance", "symbols": ["BTCUSDT"], "interval": "1h", "start": "2025-01-15", "base_url": server.url}, progress=False)
     assert run.status == "completed" and "bars/1h of 1 symbol(s)" in run.manifest["summary"]["what"]
     assert get_coverage(interval="1h").loc["BTCUSDT", "rows"] == 24
+
+
+def test_spot_and_futures_do_not_overwrite_each_other(workspace, server, exchange):
+    store = MemoryStore()
+    how = dict(interval="1h", progress=False, clock=lambda: exchange.now * NS)
+    with LoopbackVendor(binance_routes(SyntheticExchange(seed=8), "/fapi/v1")) as futures:
+        backfill(vendor(server), store, ["BTCUSDT"], "2025-01-15", **how)
+        backfill(vendor(futures, market="usdm"), store, ["BTCUSDT"], "2025-01-15", **how)
+        again = backfill(vendor(futures, market="usdm"), store, ["BTCUSDT"], "2025-01-15", "2025-01-15T12:00:00Z", **how)
+    assert again.complete == 1 and store.coverage("1h")["rows"].to_dict() == {"BTCUSDT": 24, "BTCUSDT.USDM": 24}
+    instruments = store.read_instruments()
+    assert instruments["symbol"].tolist() == ["BTCUSDT", "BTCUSDT.USDM"] and set(instruments["ticker"]) == {"BTCUSDT"}

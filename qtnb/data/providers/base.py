@@ -98,6 +98,7 @@ class Vendor(Protocol):
     name: str  # its name in the registry
     calendar: str  # calendar of its daily bars
     offers: Mapping[str, tuple[str, ...]]  # kind of table -> intervals; ("tick",) for trades and quotes
+    # optional: suffix, a text that its symbols carry in a store (".USDM"), where the same tickers mean something else in another market
 
     def chunks(self, request: Request) -> AsyncIterator[Chunk]:
         "Answer a request in chunks, for each symbol in order of time."

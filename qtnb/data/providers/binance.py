@@ -175,7 +175,7 @@ class BinanceVendor:
     ):
         "Nothing is asked yet."
         self._market, self._now = find_market(market), now
-        self.name = self._market.name
+        self.name, self.suffix = self._market.name, "" if market == "spot" else f".{market.upper()}"  # a future is not the coin
         self.offers: Mapping[str, tuple[str, ...]] = {"bars": self._market.intervals, "trades": (TICK,)}
         secrets = Secrets(headers={"X-MBX-APIKEY": api_key}) if api_key else Secrets()
         options = {"throttle": UsedWeight("x-mbx-used-weight-1m", self._market.weight_limit), **http}

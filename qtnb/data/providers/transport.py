@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Throttle', 'T', 'HttpPolicy', 'Secrets', 'RemainingRequests', 'UsedWeight', 'retry_after', 'VendorHttp', 'run_async']
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #86a615c9
+# %% ../../../nbs/data/10a_providers_transport.ipynb #b2aed480
 import asyncio
 import contextvars
 import json
@@ -28,7 +28,7 @@ from ...utils.logging import scrub
 if TYPE_CHECKING:
     import httpx
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #64854a6a
+# %% ../../../nbs/data/10a_providers_transport.ipynb #fde8a2d4
 @dataclass(frozen=True)
 class HttpPolicy:
     "How patiently, how often and how fast a vendor is asked."
@@ -51,7 +51,7 @@ class HttpPolicy:
             if not value > 0:
                 raise ConfigError(f"`{each.name}` of the HTTP policy was {value!r}; it must be above 0; leave it out for the default.")
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #9ec6939b
+# %% ../../../nbs/data/10a_providers_transport.ipynb #5240d365
 @dataclass(frozen=True, repr=False)
 class Secrets:
     "What identifies us to a vendor; its values never show."
@@ -76,7 +76,7 @@ class Secrets:
         words = whole + [word for value in whole for word in value.split() if len(word) >= 12]
         return sorted({*words, *(quote(w, safe="") for w in words)})
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #4079b522
+# %% ../../../nbs/data/10a_providers_transport.ipynb #41bc9de7
 _LIBRARY_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks")
 
 
@@ -111,7 +111,7 @@ def _keyed(inner: "httpx.AsyncBaseTransport", secrets: Secrets) -> "httpx.AsyncB
 
     return Keyed()
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #4d989680
+# %% ../../../nbs/data/10a_providers_transport.ipynb #865d9952
 Throttle = Callable[[Mapping[str, str], float], float]  # headers of an answer, seconds since 1970 -> seconds to pause
 
 
@@ -138,7 +138,7 @@ class RemainingRequests:
         instant = reset / 1000 if reset > 1e11 else reset
         return max(instant - now if instant > 1e8 else instant, 0.0)
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #61765bd3
+# %% ../../../nbs/data/10a_providers_transport.ipynb #809515c7
 @dataclass(frozen=True)
 class UsedWeight:
     "Pauses until the next window when a counter comes near its limit."
@@ -153,7 +153,7 @@ class UsedWeight:
         used = _number(headers.get(self.header))
         return self.window_seconds - now % self.window_seconds if used is not None and used >= self.share * self.limit else 0.0
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #5f544317
+# %% ../../../nbs/data/10a_providers_transport.ipynb #6bbcce18
 def retry_after(
     headers: Mapping[str, str],  # headers of an answer, with lower-case names
     now: float,  # seconds since 1970
@@ -168,7 +168,7 @@ def retry_after(
     except (ValueError, TypeError, OverflowError):
         return None
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #cfa93046
+# %% ../../../nbs/data/10a_providers_transport.ipynb #3f5faf93
 class _Pace:
     "When the next request may start."
 
@@ -196,7 +196,7 @@ class _Pace:
             if self._held <= held:  # nobody asked for a pause in the meantime
                 return
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #1c5a39d4
+# %% ../../../nbs/data/10a_providers_transport.ipynb #dd3627d9
 @dataclass(frozen=True)
 class _Answer:
     "What came back."
@@ -227,7 +227,7 @@ def _read_json(body: bytes, shown: str) -> _Answer:
     return _Answer(problem=f"sent {what} with a status of success: {shown}; an answer is JSON",
                    remedy="look at the base address, at a proxy between here and there, and at the vendor's status page")
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #cb988504
+# %% ../../../nbs/data/10a_providers_transport.ipynb #c9badaff
 def _judge(status: int, headers: Mapping[str, str], shown: str, now: float, patience: float) -> tuple[_Answer, float]:
     "What a status other than success means, and the pause it asks for, in seconds."
     pause = retry_after(headers, now)
@@ -245,7 +245,7 @@ def _judge(status: int, headers: Mapping[str, str], shown: str, now: float, pati
     remedy = "check what is asked for" if status not in (401, 403) else "check the key, and whether the plan includes this data"
     return _Answer(problem=f"answered {status}: {shown}, {what}", remedy=remedy, refused=status >= 400), 0.0
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #e9c07a5f
+# %% ../../../nbs/data/10a_providers_transport.ipynb #56b5835f
 _log = logging.getLogger("qtnb.data")
 
 
@@ -283,7 +283,7 @@ def _base_url(name: str, text: str, secrets: Secrets) -> "httpx.URL":
         raise ConfigError(f"`base_url` of {name} was {text!r} and there is a key; a key is sent over https only; use https, or no key.")
     return url
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #876af5b1
+# %% ../../../nbs/data/10a_providers_transport.ipynb #cfbad9c7
 def _address(name: str, base: "httpx.URL", secrets: Secrets, target: str, params: Mapping[str, Any] | None) -> "httpx.URL":
     "The whole address, without keys; it lies on the vendor's own host."
     import httpx
@@ -303,7 +303,7 @@ def _address(name: str, base: "httpx.URL", secrets: Secrets, target: str, params
     given = {k: v for k, v in (params or {}).items() if v is not None}
     return url.copy_merge_params(given) if given else url
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #e4e64e1c
+# %% ../../../nbs/data/10a_providers_transport.ipynb #c74ffe3b
 class _Line:
     "Connections to one host, and one try of a request."
 
@@ -371,7 +371,7 @@ class _Line:
             parts.append(part)
         return b"".join(parts)
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #b968affa
+# %% ../../../nbs/data/10a_providers_transport.ipynb #76ac19d3
 class VendorHttp:
     "Asks one vendor over HTTP."
 
@@ -441,7 +441,7 @@ class VendorHttp:
         text = scrub(f"{self.name} {answer.problem} (GET {url}{tries}); {answer.remedy}.", self._secrets.spellings())
         raise (VendorRefused if answer.refused else VendorError)(text)
 
-# %% ../../../nbs/data/10a_providers_transport.ipynb #d7dabcd1
+# %% ../../../nbs/data/10a_providers_transport.ipynb #2e45e3a4
 T = TypeVar("T")
 
 
