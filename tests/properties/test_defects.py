@@ -144,7 +144,8 @@ def test_what_is_planted_is_found_and_located(kind, seed, symbol, place):
     assert len(mine), (kind, loud[["defect", "text"]].to_string())
     assert set(loud["symbol"]) == {symbol}
     if offset is not None:
-        assert abs(mine["first"].iloc[0] - where) < pd.Timedelta(days=1)
+        early = where - mine["first"].iloc[0]  # a bar before the block may fit it by chance, such as an equal close
+        assert pd.Timedelta(0) <= early <= pd.Timedelta(days=4) and mine["last"].iloc[0] >= where
 
 
 @settings(EFFORT)
