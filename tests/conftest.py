@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from services import postgres_server  # noqa: F401  (a fixture)
 from support import CI, REPO, require_tool, run
 
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 REPO = Path(__file__).resolve().parents[1]
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+
+def _versioned(folder: str, pattern: str) -> list[str]:
+    """Programs that lie in folders named by version, the newest first."""
+    return sorted(map(str, Path(folder).glob(pattern)), key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
+
 
 TOOLS = {
     "chromium": [
@@ -24,6 +33,8 @@ TOOLS = {
         "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
         "/Applications/Chromium.app/Contents/MacOS/Chromium",
     ],
+    "postgres": ["postgres", *_versioned("/usr/lib/postgresql", "*/bin/postgres"), *_versioned("/usr", "pgsql-*/bin/postgres"),
+                 *_versioned("/opt/homebrew/opt", "postgresql*/bin/postgres"), *_versioned("/usr/local/opt", "postgresql*/bin/postgres")],
 }
 
 
@@ -52,6 +63,15 @@ def require_tool(name: str) -> str:
             pytest.fail(f"{message}; under CI=true every tool must be present", pytrace=False)
         pytest.skip(message)
     return path
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Wait until something holds; fail when it does not within a minute."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not happen within {seconds:g} s", pytrace=False)
+        time.sleep(0.01)
 
 
 def project_files() -> list[Path]:

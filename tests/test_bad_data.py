@@ -34,7 +34,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 QUESTIONS = {
     "unknown symbol": (dict(symbols="IMB"), UnknownNameError, "symbol 'IMB' is not known. Did you mean 'IBM'"),
-    "unknown among known": (dict(symbols=["IBM", "QQQQ"]), UnknownNameError, "symbol 'QQQQ' is not known. Did you mean 'QQQ'"),
+    "unknown among known": (dict(symbols=["IBM", "QQQQ"]), UnknownNameError, "symbol 'QQQQ' is not known, but it was the ticker of QQQ"),
     "lower case": (dict(symbols="ibm"), UnknownNameError, "Did you mean 'IBM'"),
     "unknown interval": (dict(symbols="IBM", interval="1day"), UnknownNameError, "interval '1day' is not known. Did you mean '1d'"),
     "absent interval": (dict(symbols="IBM", interval="5m"), DataError, "`interval` was '5m'; .* holds bars of 1d only"),

@@ -1,9 +1,10 @@
 """Make the bundled sample from a folder with the Lean tables; the result is committed, so this runs only when the sample changes.
 
-    python nbs/sample/make_sample.py SOURCE_FOLDER
+    python nbs/sample/make_sample.py SOURCE_FOLDER [REFERENCE_FOLDER]
 
 SOURCE_FOLDER holds `lean_us_daily_raw.parquet` (symbol, time, open, high, low, close, volume; raw prices, New York dates),
 `lean_us_factor_files.csv` (symbol, date, price_factor, split_factor, reference_price) and `lean_us_map_files.csv`.
+A second folder may hold `sp500_membership_ticker_start_end.csv` (ticker, start_date, end_date); without it the members are left as they are.
 Rows are neither dropped nor changed: bars get the instant of the session's close, and rows of another company under a reused ticker get a
 symbol of their own.
 """
@@ -137,16 +138,26 @@ def defects(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["kind", "symbol", "first"], ignore_index=True)
 
 
-def main(source: Path, target: Path = HERE) -> None:
-    "Write the five tables of the sample."
+def members(source: Path) -> pd.DataFrame:
+    "Spells of the S&P 500: the source's end is the first day outside, ours the last day inside."
+    spells = pd.read_csv(source / "sp500_membership_ticker_start_end.csv", dtype="str", keep_default_na=False)
+    last = pd.to_datetime(spells["end_date"]).sub(pd.Timedelta(days=1)).dt.strftime("%Y-%m-%d").fillna("")
+    table = pd.DataFrame({"universe": "sp500", "symbol": spells["ticker"], "start": spells["start_date"], "end": last})
+    return table.sort_values(["symbol", "start"], ignore_index=True)
+
+
+def main(source: Path, reference: Path | None = None, target: Path = HERE) -> None:
+    "Write the tables of the sample."
     table = bars(source)
     keep = table[["symbol", "ts", "open", "high", "low", "close", "volume"]].assign(ts=to_index(table["ts"].to_numpy()))
     keep.to_parquet(target / "bars.parquet", index=False, compression="zstd", compression_level=19)
     for name, frame in (("events", events(source)), ("instruments", instruments(table)), ("defects", defects(table))):
         frame.to_csv(target / f"{name}.csv", index=False, lineterminator="\n")
+    if reference is not None:
+        members(reference).to_csv(target / "members.csv", index=False, lineterminator="\n")
     open_days = sessions(CALENDAR, table["session"].min(), table["session"].max())
     open_days.assign(calendar=CALENDAR).to_parquet(target / "sessions.parquet", index=False, compression="zstd", compression_level=19)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:3]))

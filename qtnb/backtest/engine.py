@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['strategy_source', 'parameters_of', 'text_of', 'identify', 'Simulation', 'actions_by_row', 'unexplained_jumps',
-           'instruments_of', 'Backtest', 'describe']
+           'delistings', 'instruments_of', 'Backtest', 'describe']
 
 # %% ../../nbs/backtest/05_engine.ipynb #4ceb4645
 import heapq
@@ -177,14 +177,16 @@ def actions_by_row(
     events: pd.DataFrame | None,  # columns symbol, ts, kind, value, as `get_events` returns; None = none
     bars: Bars,  # the panel that is traded
 ) -> list[tuple[int, CorporateAction]]:  # in the order in which they take effect
-    "When each split and dividend takes effect; DataError over prices that contain it."
+    "When each split, dividend and spin-off takes effect; DataError over prices that contain it."
     if events is None or not len(events):
         return []
     found = []
+    booked = {"split": "split", "dividend": "dividend", "spin_off": "dividend"}
+    contained = {"none": (), "splits": ("split", "spin_off"), "all": tuple(booked)}[bars.adjust]
     for symbol, ts, kind, value in zip(events["symbol"], index_to_ns(events["ts"]).tolist(), events["kind"], events["value"], strict=True):
-        if symbol not in bars.symbols or ts > bars.ts[-1] or ts <= bars.ts[0]:
+        if kind in ("symbol_change", "delisting") or symbol not in bars.symbols or ts > bars.ts[-1] or ts <= bars.ts[0]:
             continue
-        if bars.adjust == "all" or (bars.adjust == "splits" and kind == "split"):
+        if kind in contained:
             raise DataError(
                 f"a {kind} of {symbol!r} was given for prices adjusted for {bars.adjust!r}; it would count twice. "
                 "Ask for `adjust='none'`, or give no events."
@@ -192,7 +194,7 @@ def actions_by_row(
         later = np.flatnonzero((bars.ts >= ts) & ~np.isnan(bars.close[:, bars.symbols.index(symbol)]))
         if later.size:
             row = int(later[0])
-            found.append((row, CorporateAction(max(ts, int(bars.ts[row - 1]) + 1), symbol, kind, float(value))))
+            found.append((row, CorporateAction(max(ts, int(bars.ts[row - 1]) + 1), symbol, booked.get(str(kind), str(kind)), float(value))))
     return sorted(found, key=lambda item: (item[0], item[1].ts, item[1].kind != "dividend"))
 
 
@@ -202,11 +204,16 @@ def unexplained_jumps(
 ) -> list[str]:  # one sentence each; empty when nothing is missing
     "Find raw prices that move overnight by a factor of 1.8 or more with no split to explain it, and dividends that nobody counts."
     known, found = {(row, a.symbol) for row, a in actions if a.kind == "split"}, []
+    paid: dict[tuple[int, str], float] = {}
+    for row, a in actions:
+        if a.kind == "dividend":
+            paid[row, a.symbol] = paid.get((row, a.symbol), 0.0) + a.value
     if bars.adjust == "splits" and not actions:
         found.append("the prices are adjusted for splits only and no events were given: dividends are not counted. Trade `adjust='all'` to have them.")
     for n, symbol in enumerate(bars.symbols if bars.adjust == "none" else ()):
         rows = np.flatnonzero(~np.isnan(bars.close[:, n]))
-        ratio = bars.open[rows[1:], n] / bars.close[rows[:-1], n]
+        cash = np.array([paid.get((int(r), symbol), 0.0) for r in rows[1:]]) if paid else 0.0
+        ratio = (bars.open[rows[1:], n] + cash) / bars.close[rows[:-1], n]
         jumps = [int(r) for r in rows[1:][np.abs(np.log(ratio)) > np.log(1.8)] if (int(r), symbol) not in known]
         if jumps:
             when = ", ".join(str(bars.index[r].date()) for r in jumps[:3])
@@ -215,6 +222,19 @@ def unexplained_jumps(
                 "give `events=get_events(...)`, or trade adjusted prices."
             )
     return found
+
+
+def delistings(
+    events: pd.DataFrame | None,  # as for `actions_by_row`
+    bars: Bars,  # the panel that is traded
+) -> list[str]:  # one sentence each
+    "Say which symbols left their exchange while the panel runs."
+    if events is None or not len(events):
+        return []
+    ts = index_to_ns(events["ts"])
+    left = events[(events["kind"] == "delisting").to_numpy() & (ts > bars.ts[0]) & (ts <= bars.ts[-1])]
+    return [f"{symbol!r} was delisted on {when.date()}; the back-test does not book it: what is held stays at its last price. Close the position before."
+            for symbol, when in zip(left["symbol"], left["ts"], strict=True) if symbol in bars.symbols]
 
 # %% ../../nbs/backtest/05_engine.ipynb #5d37269f
 def _check_inputs(bars: Bars, cash: float) -> None:
@@ -250,7 +270,7 @@ class Backtest:
         costs: CostModel = NoCosts(),  # fees
         slippage: SlippageModel = NoSlippage(),  # of market and stop orders
         fill: BarFill = BarFill(),  # when orders fill
-        events: pd.DataFrame | None = None,  # splits and dividends, for raw prices; columns symbol, ts, kind, value
+        events: pd.DataFrame | None = None,  # splits, dividends, spin-offs, for raw prices; columns symbol, ts, kind, value
         limits: Sequence[OrderCheck] = (),  # rules that every order must pass
         instruments: Mapping[str, Instrument] | Iterable[Instrument] = (),  # what is not a plain dollar stock
         base_currency: str = "USD",  # currency of equity
@@ -265,7 +285,7 @@ class Backtest:
         self.cash, self.costs, self.slippage, self.fill = float(cash), costs, slippage, fill
         self.limits, self.base_currency, self.fx = tuple(limits), base_currency, dict(fx or {})
         self.seed, self.periods_per_year = seed, periods_per_year
-        self.actions = actions_by_row(events, self.bars)
+        self.actions, self.delistings = actions_by_row(events, self.bars), delistings(events, self.bars)
 
     @property
     def assumptions(self) -> dict[str, Any]:
@@ -300,7 +320,7 @@ class Backtest:
         manifest = describe(self, result_id, simulation.alerts)
         result = record(engine, self.bars, fills=simulation.fills, manifest=manifest, periods_per_year=self.periods_per_year)
         result.manifest["execution"] = execution_summary(result, self.bars)
-        result.manifest["warnings"] = execution_warnings(result.manifest["execution"]) + unexplained_jumps(self.bars, self.actions)
+        result.manifest["warnings"] = execution_warnings(result.manifest["execution"]) + unexplained_jumps(self.bars, self.actions) + self.delistings
         return result
 
 # %% ../../nbs/backtest/05_engine.ipynb #2a6818ee

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EVENT_COLUMNS', 'EVENT_KINDS', 'REFERENCE', 'INSTRUMENT_COLUMNS', 'ReferenceSchema', 'find_reference',
            'empty_reference', 'normalise_reference', 'normalise_events', 'normalise_instruments', 'empty_events',
-           'UpsertReport', 'merge_reference', 'events_as_of', 'members_on']
+           'UpsertReport', 'merge_reference', 'events_as_of', 'members_on', 'spells_as_known']
 
 # %% ../../nbs/data/00b_reference.ipynb #e95c5391
 from collections.abc import Mapping, Sequence
@@ -211,7 +211,14 @@ def events_as_of(
     chosen = events if symbols is None else events[events["symbol"].isin(list(symbols))]
     if as_of is not None and len(chosen):
         chosen = chosen[index_to_ns(chosen["known_at"]) <= as_of]
-    return chosen.sort_values(list(_EVENT_KEY)).drop_duplicates(["ts", "symbol", "kind"], keep="last").reset_index(drop=True)
+    keys = [index_to_ns(chosen[c]) if c in ("ts", "known_at") else chosen[c].to_numpy(object) for c in _EVENT_KEY]
+    forward, level = np.zeros(max(len(chosen) - 1, 0), bool), np.ones(max(len(chosen) - 1, 0), bool)
+    for key in keys[:-1]:
+        forward |= level & (key[1:] > key[:-1])
+        level &= key[1:] == key[:-1]  # in the end: whether the row before is an earlier revision of this one
+    if not (forward | (level & (keys[-1][1:] > keys[-1][:-1]))).all():
+        return chosen.sort_values(list(_EVENT_KEY)).drop_duplicates(["ts", "symbol", "kind"], keep="last").reset_index(drop=True)
+    return (chosen[~np.r_[level, False]] if level.any() else chosen).reset_index(drop=True)  # the usual case: stored tables are in order
 
 
 def members_on(
@@ -227,3 +234,13 @@ def members_on(
     rows = rows.sort_values("known_at").drop_duplicates(["symbol", "start"], keep="last")
     inside = (rows["start"] <= day) & ((rows["end"] == "") | (rows["end"] >= day))
     return sorted(set(rows.loc[inside, "symbol"]))
+
+# %% ../../nbs/data/00b_reference.ipynb #8329bd24
+def spells_as_known(
+    spells: pd.DataFrame,  # columns universe, symbol, start, end: days as text, both inside; "" = still in
+) -> pd.DataFrame:  # canonical table of members
+    "Write spells so that a reader of the past does not see their ends."
+    ended = (spells["end"] != "").to_numpy()
+    begun = spells.assign(end="", known_at=pd.to_datetime(spells["start"], utc=True).dt.as_unit("ns"))
+    over = pd.to_datetime(spells.loc[ended, "end"], utc=True).dt.as_unit("ns") + pd.Timedelta(days=1) - pd.Timedelta(1, "ns")
+    return normalise_reference("members", pd.concat([begun, spells[ended].assign(known_at=over)], ignore_index=True))

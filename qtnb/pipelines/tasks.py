@@ -233,7 +233,7 @@ def load_events(
     bars: "Bars",  # its panel
     *,
     settings: Settings | None = None,  # the workspace; the nearest one when None
-) -> "pd.DataFrame | None":  # splits and dividends over raw prices; None when they are in the prices already
+) -> "pd.DataFrame | None":  # events over raw prices, of every kind: the engine books splits, dividends and spin-offs; None when they are in the prices
     "Load the events that a run over raw prices has to book."
     if config.adjust != "none":
         return None

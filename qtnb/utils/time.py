@@ -61,12 +61,13 @@ def index_to_ns(
     index: pd.DatetimeIndex | pd.Series,  # aware times of any unit and zone, shape (T,)
 ) -> np.ndarray:  # int64 nanoseconds UTC, shape (T,)
     "Take the integer nanoseconds out of an aware index or column."
-    times = pd.DatetimeIndex(index)
+    times = index.array if isinstance(index.dtype, pd.DatetimeTZDtype) else pd.DatetimeIndex(index).array
     if times.tz is None:
         raise DataError("times were without a zone; instants must name one; use `.tz_localize('UTC')` if they are UTC.")
-    if times.hasnans:
-        raise DataError(f"times held NaT at position {int(np.flatnonzero(times.isna())[0])}; every row needs a time; drop or fill the row.")
-    return times.tz_convert("UTC").as_unit("ns").asi8
+    ns = (times if times.dtype == pd.DatetimeTZDtype("ns", "UTC") else times.tz_convert("UTC").as_unit("ns")).asi8
+    if len(ns) and ns.min() == np.iinfo(np.int64).min:
+        raise DataError(f"times held NaT at position {int(ns.argmin())}; every row needs a time; drop or fill the row.")
+    return ns
 
 # %% ../../nbs/utils/00_time.ipynb #1cac08af
 def format_ns(

@@ -12,6 +12,7 @@ import pytest
 
 from qtnb.core.errors import ConfigError, DataError, SchemaError
 from qtnb.data.providers.base import PROVIDERS, BarProvider
+from qtnb.data.providers.files_cells import scaled
 from qtnb.data.providers.filesystem import FileMapping, FilesystemProvider, load_mapping, read_bar_file
 from qtnb.data.schema import BAR_COLUMNS, check_bars
 from qtnb.data.storage.memory import MemoryStore
@@ -81,6 +82,48 @@ def test_a_store_takes_the_table(provider):
 
 def test_events_are_canonical(provider):
     assert len(provider.fetch_events()) == 0 and "kind" in provider.fetch_events()
+
+
+def localised(number: float, thousands: str, decimal: str) -> str:
+    return f"{number:,.2f}".replace(",", "\0").replace(".", decimal).replace("\0", thousands)
+
+
+DIALECTS = {
+    "thousands": (",", {"thousands": ","}, lambda v: f'"{localised(v, ",", ".")}"', "%Y-%m-%d"),
+    "decimal comma": (";", {"delimiter": ";", "decimal": ",", "thousands": "."}, lambda v: localised(v, ".", ","), "%Y-%m-%d"),
+    "decimal comma alone": (";", {"delimiter": ";", "decimal": ","}, lambda v: localised(v, "", ","), "%Y-%m-%d"),
+    "apostrophes": (",", {"thousands": "'"}, lambda v: localised(v, "'", "."), "%Y-%m-%d"),
+    "cents": (",", {"scale": 0.01}, lambda v: str(round(v * 100)), "%Y-%m-%d"),
+    "american dates": (",", {"time_format": "%m/%d/%Y"}, str, "%m/%d/%Y"),
+    "dates in words": (",", {"time_format": "%b %d %Y"}, str, "%b %d %Y"),
+    "compact dates": (",", {}, str, "%Y%m%d"),
+    "tabs": ("\t", {"delimiter": "\t"}, str, "%Y-%m-%d"),
+    "prose around": (",", {"skiprows": 2, "footer": 1}, str, "%Y-%m-%d"),
+    "remarks": (",", {"comment": "#"}, str, "%Y-%m-%d"),
+    "latin-1": (",", {"encoding": "latin-1"}, str, "%Y-%m-%d"),
+    "no header": (",", {"names": ("date", "open", "high", "low", "close", "volume")}, str, "%Y-%m-%d"),
+    "newest first": (",", {"sort": True}, str, "%Y-%m-%d"),
+    "a further column": (",", {}, str, "%Y-%m-%d"),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("quarantine", [False, True], ids=["strict", "quarantine"])
+def test_the_same_bars_in_every_dialect(tmp_path, dialect, quarantine):
+    delimiter, keys, number, day_format = DIALECTS[dialect]
+    values = [[1010.25 + 1000 * i, 1011.5 + 1000 * i, 1009.75 + 1000 * i, 1010.5 + 1000 * i] for i in range(4)]
+    plain = HEADER + "".join(f"{d},{','.join(map(str, v))},{100 * i}\n" for i, (d, v) in enumerate(zip(DAYS, values, strict=True)))
+    expected = read_bar_file(write(tmp_path / "plain/X.csv", plain), XNYS)
+    rows = [delimiter.join([pd.Timestamp(d).strftime(day_format), *map(number, v), str(100 * i)]) for i, (d, v) in enumerate(zip(DAYS, values, strict=True))]
+    rows = rows[::-1] if dialect == "newest first" else rows
+    lines = [HEADER.strip().replace(",", delimiter), *rows]
+    lines = lines[1:] if dialect == "no header" else lines
+    lines = ["Prices", "by hand", *lines, "Copyright"] if dialect == "prose around" else lines
+    lines = ["# by hand", "", lines[0], "# more", *lines[1:]] if dialect == "remarks" else lines
+    lines = [line + (",d\xe9tail" if i else ",note") for i, line in enumerate(lines)] if dialect in ("latin-1", "a further column") else lines
+    encoded = "\n".join(lines).encode("latin-1" if dialect == "latin-1" else "utf-8")
+    frame = FilesystemProvider(write(tmp_path / "X.csv", encoded), {"calendar": "XNYS"} | keys, quarantine=quarantine).fetch_bars(["X"])
+    pd.testing.assert_frame_equal(frame, expected, check_exact=True)
 
 
 def test_the_vendors_names_cents_and_order(tmp_path):
@@ -231,6 +274,5 @@ def test_bad_mappings(tmp_path, text, error, message):
 def test_scaling_rounds_once():
     cents = np.arange(1, 20_001)
     path_values = pd.Series(cents / 100)
-    from qtnb.data.providers.filesystem import _scaled
-    assert (_scaled(cents.astype(float), 0.01) == path_values.to_numpy()).all()
+    assert (scaled(cents.astype(float), 0.01) == path_values.to_numpy()).all()
     assert tuple(BAR_COLUMNS) == ("open", "high", "low", "close", "volume")

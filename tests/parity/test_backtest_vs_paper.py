@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +23,9 @@ from qtnb.backtest.execution_sim import BarFill
 from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import Bars
 from qtnb.core.book import Book
-from qtnb.core.errors import StrategyError
+from qtnb.core.errors import DataError, StrategyError
 from qtnb.data.loader import get_bars, get_events
+from qtnb.data.reference import normalise_events
 from qtnb.evaluation.results import FRAMES, Result
 from qtnb.live.adapters.paper import PaperVenue
 from qtnb.live.data_streams import ReplayStream
@@ -314,3 +317,36 @@ def test_a_strategy_that_fails_fails_in_both(tmp_path: Path) -> None:
     assert report.identical and not report.finished
     with JournalFile(tmp_path / "j.sqlite") as journal:
         assert verify(journal).is_sound
+
+
+# -- events of every kind ------------------------------------------------------------------------------------------------------------
+
+
+class Buy(Strategy):
+    """A hundred shares at the first bar, and nothing more."""
+
+    def on_start(self, ctx: Any) -> None:
+        """One order."""
+        ctx.order(ctx.symbols[0], 100.0)
+
+    def on_data(self, ctx: Any, bars: Any) -> None:
+        """Hold."""
+
+
+def test_a_spin_off_is_paid_in_cash_and_other_news_changes_no_holding() -> None:
+    """Raw prices fall by what was handed out; the account does not, in the back-test and in the session."""
+    closes = np.array([50.0, 50.0, 20.0, 20.0, 20.0])
+    ts = np.arange(1, 6) * 86_400_000_000_000
+    panel = {name: closes[:, None] for name in ("open", "high", "low", "close")} | {"volume": np.full((5, 1), 1e6)}
+    bars = Bars(ts, ["X"], interval="1d", **panel)
+    when, kinds = pd.to_datetime(ts[[2, 3, 4]] - 1, utc=True), ["spin_off", "symbol_change", "delisting"]
+    told = {"symbol": "X", "ts": when, "kind": kinds, "value": [30.0, np.nan, np.nan], "text": ["Y", "XX", "merged"]}
+    events = normalise_events(pd.DataFrame(told))
+    twins = run_twins(Buy, bars, cash=10_000.0, events=events)
+    assert_same(twins)
+    assert twins.tested.equity.tolist() == [10_000.0] * 5 and len(twins.tested.fills) == 1
+    assert [w for w in twins.tested.manifest["warnings"] if "jumps" in w] == []
+    assert any("'X' was delisted on 1970-01-05; the back-test does not book it" in w for w in twins.tested.manifest["warnings"])
+    with pytest.raises(DataError, match="a spin_off of 'X' was given for prices adjusted for 'splits'"):
+        Backtest(Buy(), Bars(ts, ["X"], interval="1d", adjust="splits", **panel), cash=10_000.0, events=events)
+    Backtest(Buy(), Bars(ts, ["X"], interval="1d", adjust="all", **panel), cash=10_000.0, events=events[1:])  # news without money fits any prices

@@ -13,14 +13,17 @@ import pytest
 from effort import EFFORT
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from services import PostgresServer, schema_of_its_own
 
 from qtnb.core.errors import DataError, SchemaError
 from qtnb.data.adjust import adjust_bars
 from qtnb.data.loader import get_bars, get_events
 from qtnb.data.reference import normalise_events
-from qtnb.data.schema import bars_frame, check_bars, normalise_bars
+from qtnb.data.schema import bars_frame, check_bars, normalise_bars, table_frame
+from qtnb.data.storage.duckdb import DuckDBStore
 from qtnb.data.storage.memory import MemoryStore
 from qtnb.data.storage.parquet import ParquetStore
+from qtnb.data.storage.postgres import PostgresStore
 from qtnb.data.synthetic import synthetic_bars, synthetic_cross_section, synthetic_pair
 
 DAY = 86_400_000_000_000
@@ -49,13 +52,19 @@ def read(store, as_of=None):
 
 
 @contextlib.contextmanager
-def fresh_store(kind: str, clock=lambda: 0):
-    "An empty store in memory or on disk."
-    with tempfile.TemporaryDirectory() as folder:
-        yield MemoryStore(clock=clock) if kind == "memory" else ParquetStore(Path(folder) / "lake", clock=clock)
+def fresh_store(kind: str, clock=lambda: 0, server: PostgresServer | None = None):
+    "An empty store of a kind."
+    with contextlib.ExitStack() as stack:
+        if kind == "postgres":
+            schema = stack.enter_context(schema_of_its_own(server))
+            yield stack.enter_context(PostgresStore(server.url(), schema=schema, clock=clock))
+            return
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        yield {"memory": lambda: MemoryStore(clock=clock), "parquet": lambda: ParquetStore(folder / "lake", clock=clock),
+               "duckdb": lambda: DuckDBStore(folder / "lake.duckdb", clock=clock)}[kind]()
 
 
-kinds = st.sampled_from(["memory", "memory", "memory", "parquet"])  # the one on disk waits for the disk: try it less often
+kinds = st.sampled_from(["memory"] * 14 + ["parquet"] * 5 + ["duckdb"])  # those on disk wait for the disk: try them less often
 
 
 @settings(EFFORT)
@@ -102,6 +111,56 @@ def test_dated_upserts_commute(kind, writes, random):
                 if known <= as_of:
                     expected[(day, symbol)] = price
             assert read(one, as_of=as_of * DAY) == expected
+
+
+# ---- every store does what the one in memory does ----
+
+quotes = st.dictionaries(st.tuples(st.integers(364, 366), symbols, st.integers(0, 2)), st.sampled_from([1.0, 2.0, np.nan]), min_size=1, max_size=8)
+dates = st.one_of(st.none(), st.integers(400, 403), st.just("by row"))
+steps = st.lists(st.one_of(st.tuples(st.just("bars"), cells, dates), st.tuples(st.just("quotes"), quotes, dates)), min_size=1, max_size=5)
+
+
+def quote_table(content: dict[tuple[int, str, int], float]) -> pd.DataFrame:
+    "A table of quotes from {(day, symbol, seq): bid}; a missing bid leaves the offer."
+    keys = sorted(content)
+    names = sorted({s for _, s, _ in keys})
+    bid = np.array([content[k] for k in keys])
+    values = np.column_stack([bid, np.where(np.isnan(bid), 9.0, np.nan), bid, np.zeros(len(keys))])
+    return table_frame("quotes", np.array([d * DAY for d, _, _ in keys]), np.array([names.index(s) for _, s, _ in keys]), names, values,
+                       seq=np.array([q for _, _, q in keys]), labels={"exchange": ["" if b == 1 else "N" for b in bid]})
+
+
+def take_step(store, step) -> object:
+    "Write; the report, or the refusal."
+    kind, content, date = step
+    frame = table(content) if kind == "bars" else quote_table(content)
+    known = (401 + np.arange(len(frame)) % 3) * DAY if date == "by row" else None if date is None else date * DAY
+    try:
+        return store.upsert(kind, frame, known_at=known, calendar="XNYS" if date is None else "")
+    except DataError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "duckdb", "postgres"])
+def test_random_histories_are_those_of_the_store_in_memory(kind, request):
+    server = request.getfixturevalue("postgres_server") if kind == "postgres" else None
+    now = [10_000 * DAY]
+
+    @settings(EFFORT, max_examples=EFFORT.max_examples // 5)
+    @given(steps, st.integers(398, 405))
+    def compare(history, as_of):
+        with fresh_store(kind, lambda: now[0], server) as store, fresh_store("memory", lambda: now[0]) as plain:
+            for step in history:
+                now[0] += DAY
+                assert take_step(store, step) == take_step(plain, step)
+            for name in ("bars", "quotes"):
+                pd.testing.assert_frame_equal(store.coverage(kind=name), plain.coverage(kind=name))
+                for then in (None, as_of * DAY, now[0] - 1):
+                    read = [s.read(name, ["A", "C.1998", "D/E"], 364 * DAY, 366 * DAY, as_of=then) for s in (store, plain)]
+                    pd.testing.assert_frame_equal(*read, check_exact=True)
+            assert store.fingerprint() == plain.fingerprint()
+
+    compare()
 
 
 @settings(EFFORT)

@@ -31,8 +31,8 @@ class BarStore(Protocol):
         "Intervals for which there are tables of a kind."
         ...
 
-    def coverage(self, interval: str = "1d", *, kind: str = "bars") -> pd.DataFrame:
-        "Per symbol: first and last (datetime64[ns, UTC]), rows, calendar ('' when unknown)."
+    def coverage(self, interval: str = "1d", *, kind: str = "bars", symbols: Sequence[str] | None = None) -> pd.DataFrame:
+        "Per symbol: first and last (datetime64[ns, UTC]), rows, calendar ('' when unknown); of some symbols, or of all."
         ...
 
     def read(self, kind: str, symbols: Sequence[str], start: int, end: int, *, interval: str = "1d", as_of: int | None = None) -> pd.DataFrame:
@@ -67,8 +67,8 @@ class BarStore(Protocol):
         "Write events; all of them or none."
         ...
 
-    def read_instruments(self) -> pd.DataFrame:
-        "The reference table: INSTRUMENT_COLUMNS, one row per symbol and ticker."
+    def read_instruments(self, symbols: Sequence[str] | None = None) -> pd.DataFrame:
+        "The reference table: INSTRUMENT_COLUMNS, one row per symbol and ticker; of some symbols, or of all."
         ...
 
     def upsert_instruments(self, frame: pd.DataFrame) -> UpsertReport:
@@ -124,12 +124,20 @@ class RowStore(_Primitives):
         interval: str = "1d",  # length of a bar
         *,
         kind: Kind | str = "bars",  # bars, quote_bars, trades, quotes
+        symbols: Sequence[str] | None = None,  # unknown ones are absent from the answer; None = all
     ) -> pd.DataFrame:  # index symbol; first, last, rows, calendar
         "Say from when to when there is data of each symbol."
-        names, first, last, rows, calendars = (list(c) for c in zip(*sorted(self._coverage(dataset_name(kind, interval))), strict=True)) \
-            if dataset_name(kind, interval) in self._datasets() else ([], [], [], [], [])
+        found = sorted(self._coverage_of(dataset_name(kind, interval), symbols))
+        names, first, last, rows, calendars = (list(c) for c in zip(*found, strict=True)) if found else ([], [], [], [], [])
         return pd.DataFrame({"first": to_index(first), "last": to_index(last), "rows": np.array(rows, np.int64), "calendar": pd.array(calendars, dtype="str")},
                             index=pd.Index(names, name="symbol", dtype="str"))
+
+    def _coverage_of(self, dataset: str, symbols: Sequence[str] | None) -> list[tuple[str, int, int, int, str]]:
+        "The coverage of some symbols; a store that can look them up one by one does it here."
+        if dataset not in self._datasets():
+            return []
+        wanted = None if symbols is None else set(symbols)
+        return [row for row in self._coverage(dataset) if wanted is None or row[0] in wanted]
 
     def read(
         self,
@@ -179,6 +187,11 @@ class BaseStore(RowStore):
         empty_reference(name)
         return self._read_reference(name)
 
+    def _reference_where(self, name: str, column: str, values: Sequence[str] | None) -> pd.DataFrame:
+        "Rows of a small table by the value of a text column; a store that has an index of it uses it here."
+        table = self._read_reference(name)
+        return table if values is None else table[table[column].isin(list(values))]
+
     def upsert_table(
         self,
         name: str,  # events, instruments, sessions, members, fetched, quarantine, repairs
@@ -190,15 +203,15 @@ class BaseStore(RowStore):
 
     def read_events(self, symbols: Sequence[str] | None = None, *, as_of: int | None = None) -> pd.DataFrame:
         "Canonical events, latest revision of each by `as_of`."
-        return events_as_of(self._read_reference("events"), symbols, as_of)
+        return events_as_of(self._reference_where("events", "symbol", symbols), None, as_of)
 
     def upsert_events(self, frame: pd.DataFrame) -> UpsertReport:
         "Write events; all of them or none."
         return self.upsert_table("events", normalise_events(frame))
 
-    def read_instruments(self) -> pd.DataFrame:
-        "The reference table."
-        return self._read_reference("instruments")
+    def read_instruments(self, symbols: Sequence[str] | None = None) -> pd.DataFrame:
+        "The reference table, or its rows of some symbols."
+        return self._reference_where("instruments", "symbol", symbols).reset_index(drop=True)
 
     def upsert_instruments(self, frame: pd.DataFrame) -> UpsertReport:
         "Write reference rows."
@@ -206,8 +219,7 @@ class BaseStore(RowStore):
 
     def read_sessions(self, calendar: str) -> pd.DataFrame:
         "Stored sessions of a calendar."
-        table = self._read_reference("sessions")
-        return table.loc[table["calendar"] == calendar, ["session", "open", "close"]].reset_index(drop=True)
+        return self._reference_where("sessions", "calendar", [calendar])[["session", "open", "close"]].reset_index(drop=True)
 
     def upsert_sessions(self, calendar: str, frame: pd.DataFrame) -> UpsertReport:
         "Write sessions of a calendar."

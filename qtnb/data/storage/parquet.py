@@ -64,6 +64,21 @@ def _read_frame(path: Path) -> pd.DataFrame:
         raise StorageError(f"{path} cannot be read ({error}); the file was damaged by something else; restore it, or load the table again.") from error
 
 
+@functools.lru_cache(maxsize=64)
+def _places(path: Path, column: str) -> dict[str, np.ndarray]:
+    "Where each value of a text column stands in a small table."
+    codes, names = pd.factorize(_read_frame(path)[column])
+    rows = np.argsort(codes, kind="stable")
+    return dict(zip(map(str, names), np.split(rows, np.searchsorted(codes[rows], np.arange(1, len(names)))), strict=True)) if len(names) else {}
+
+
+@functools.lru_cache(maxsize=64)
+def _sessions(path: Path, calendar: str) -> pd.DataFrame:
+    "The sessions of a calendar; shared, to be copied before they are changed."
+    table = _read_frame(path)
+    return table.loc[table["calendar"] == calendar, ["session", "open", "close"]].reset_index(drop=True)
+
+
 class _Tables:
     "The reference tables of a lake."
 
@@ -72,6 +87,21 @@ class _Tables:
     def _read_reference(self, name: str) -> pd.DataFrame:
         _, tables = read_parts(Dataset(self.root / name), lambda path, facts: _read_frame(path))
         return tables[0].copy(deep=False) if tables else empty_reference(name)
+
+    def _reference_where(self, name: str, column: str, values: Sequence[str] | None) -> pd.DataFrame:
+        if values is None:
+            return self._read_reference(name)
+        _, found = read_parts(Dataset(self.root / name), lambda path, facts: (_read_frame(path), _places(path, column)))
+        if not found:
+            return empty_reference(name)
+        table, places = found[0]
+        rows = [places[v] for v in dict.fromkeys(values) if v in places]
+        return table.take(np.sort(np.concatenate(rows)) if rows else [])
+
+    def read_sessions(self, calendar: str) -> pd.DataFrame:
+        "Stored sessions of a calendar."
+        _, found = read_parts(Dataset(self.root / "sessions"), lambda path, facts: _sessions(path, calendar))
+        return found[0].copy(deep=False) if found else super().read_sessions(calendar)  # type: ignore[misc]
 
     def _change_reference(self, name: str, change: Change) -> UpsertReport:
         dataset = Dataset(self.root / name)
@@ -151,21 +181,26 @@ class _Lake:
         kinds = ("bars", "quote_bars", "trades", "quotes")
         return sorted(dataset_name(k, p.parent.name) for k in kinds for p in (self.root / k).glob("*/catalog.json"))
 
-    def _symbol_facts(self, dataset: str) -> dict[str, list[list[Any]]]:
+    def _symbol_facts(self, catalog: Mapping[str, Any], symbols: Sequence[str] | None = None) -> dict[str, list[list[Any]]]:
         "What the catalog says about each symbol, one entry for each part."
         found: dict[str, list[list[Any]]] = {}
-        for part in self._dataset(dataset).catalog()["parts"].values():
-            for symbol, facts in part["symbols"].items():
-                found.setdefault(symbol, []).append(facts)
+        for part in catalog["parts"].values():
+            listed = part["symbols"]
+            for symbol in listed if symbols is None else [s for s in symbols if s in listed]:
+                found.setdefault(symbol, []).append(listed[symbol])
         return found
 
-    def _coverage(self, dataset: str) -> list[tuple[str, int, int, int, str]]:
-        calendars = self._dataset(dataset).catalog()["facts"].get("calendars", {})
+    def _coverage_of(self, dataset: str, symbols: Sequence[str] | None) -> list[tuple[str, int, int, int, str]]:
+        catalog = self._dataset(dataset).catalog()
+        calendars = catalog["facts"].get("calendars", {})
         return [(s, min(f[FIRST] for f in own), max(f[LAST] for f in own), sum(f[KEYS] for f in own), calendars.get(s, ""))
-                for s, own in self._symbol_facts(dataset).items()]
+                for s, own in self._symbol_facts(catalog, None if symbols is None else list(dict.fromkeys(symbols))).items()]
+
+    def _coverage(self, dataset: str) -> list[tuple[str, int, int, int, str]]:
+        return self._coverage_of(dataset, None)
 
     def _row_sums(self, dataset: str) -> Mapping[str, str]:
-        return {s: add_sums(*(f[SUM] for f in own)) for s, own in self._symbol_facts(dataset).items()}
+        return {s: add_sums(*(f[SUM] for f in own)) for s, own in self._symbol_facts(self._dataset(dataset).catalog()).items()}
 
 # %% ../../../nbs/data/21_storage_parquet.ipynb #80542b71
 class ParquetStore(_Tables, _Lake, BaseStore):
