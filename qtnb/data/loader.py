@@ -50,7 +50,7 @@ class Question:
             raise DataError(f"no {word} of {', '.join(self.symbols)} lies {self.words}; the range is too narrow or falls into a gap; widen it.")
         return frame
 
-# %% ../../nbs/data/30_loader.ipynb #67a30c8e
+# %% ../../nbs/data/30_loader.ipynb #cc1a6b17
 def _coverage(kind: str, symbols: str | Sequence[str], interval: str, store: BarStore, source: Source) -> pd.DataFrame:
     "What there is of the symbols that were asked for; an error for the first unknown one."
     names = list(dict.fromkeys([symbols] if isinstance(symbols, str) else symbols or []))
@@ -79,7 +79,7 @@ def _range(kind: str, start: BoundLike | None, end: BoundLike | None, first: int
         raise DataError(f"the range {start!s} to {end!s} lies outside the data; {have} of {', '.join(symbols)}; ask within it.")
     return lower, upper
 
-# %% ../../nbs/data/30_loader.ipynb #35f6ff6b
+# %% ../../nbs/data/30_loader.ipynb #6bae0049
 def parse_question(
     kind: str,  # bars, quote_bars, trades, quotes
     symbols: str | Sequence[str],  # one symbol or several
