@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AdjustMode', 'ADJUST_MODES', 'Actions', 'actions_of', 'event_factors', 'factors_at', 'adjust_bars']
 
-# %% ../../nbs/data/02_adjust.ipynb #cdcb412b
+# %% ../../nbs/data/02_adjust.ipynb #88cc233b
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from ..core.errors import DataError, unknown_name
 from .schema import PRICE_COLUMNS
 from ..utils.time import BoundLike, format_ns, index_to_ns, parse_bound
 
-# %% ../../nbs/data/02_adjust.ipynb #f512bfbd
+# %% ../../nbs/data/02_adjust.ipynb #71999038
 AdjustMode = Literal["none", "splits", "all"]
 ADJUST_MODES: tuple[str, ...] = ("none", "splits", "all")
 _APPLIED = {"none": (), "splits": ("split", "spin_off"), "all": ("split", "spin_off", "dividend")}
@@ -47,7 +47,7 @@ def actions_of(
     columns = (events["symbol"].to_numpy(object), ts, kind, events["value"].to_numpy(), events["reference"].to_numpy())
     return Actions(*(c[keep] for c in columns))
 
-# %% ../../nbs/data/02_adjust.ipynb #0784aab1
+# %% ../../nbs/data/02_adjust.ipynb #5c0466d9
 def event_factors(
     actions: Actions,  # events of any symbols
     before: np.ndarray | float = np.nan,  # raw close before each event, used where the event does not state it, shape (E,)
@@ -63,7 +63,7 @@ def event_factors(
                         f"a {word} is smaller than the price; mend the event, or record it as a delisting.")
     return price, np.where(is_split, actions.value, 1.0)
 
-# %% ../../nbs/data/02_adjust.ipynb #336d20b5
+# %% ../../nbs/data/02_adjust.ipynb #0db457e1
 def factors_at(
     ts: np.ndarray,  # closes of the bars, int64 ns UTC, shape (T,)
     at: np.ndarray,  # instants of the events, sorted, shape (E,)
@@ -73,7 +73,7 @@ def factors_at(
     later = np.concatenate([np.cumprod(factors[::-1])[::-1], [1.0]])
     return later[np.searchsorted(at, ts, side="right")]
 
-# %% ../../nbs/data/02_adjust.ipynb #78f61ead
+# %% ../../nbs/data/02_adjust.ipynb #bea4f199
 class _Stretches(NamedTuple):
     "Rows of a table in the order of symbols, cut where an event takes effect."
 
@@ -122,7 +122,7 @@ def _cut(index: pd.MultiIndex, actions: Actions) -> tuple[_Stretches, Actions]:
         actions, owner, edges = Actions(*(c[late] for c in actions)), owner[late], edges[late]
     return _Stretches(order, owner, edges, bounds), actions
 
-# %% ../../nbs/data/02_adjust.ipynb #7d1f0a7c
+# %% ../../nbs/data/02_adjust.ipynb #a2554468
 _SIZES = ("volume", "quantity", "bid_size", "ask_size")
 _PRICES = frozenset((*PRICE_COLUMNS, *(f"{side}_{c}" for side in ("bid", "ask") for c in PRICE_COLUMNS), "price", "bid", "ask"))
 
@@ -140,7 +140,7 @@ def adjust_bars(
         raise DataError(f"bars were adjusted already (`{frame.attrs['adjust']}`); events are applied once, to raw prices; read them with `adjust='none'`.")
     stretches, actions = _cut(frame.index, actions) if len(frame) and len(actions.ts) else (None, actions)  # type: ignore[arg-type]
     if stretches is None or not len(actions.ts):
-        result = frame.copy()
+        result = frame.copy(deep=False)  # copied on writing
     else:
         price, volume = event_factors(actions, _close_before(frame, stretches, actions))
         sizes = stretches.spread(volume) if (volume != 1.0).any() else None

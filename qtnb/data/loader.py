@@ -50,7 +50,7 @@ class Question:
             raise DataError(f"no {word} of {', '.join(self.symbols)} lies {self.words}; the range is too narrow or falls into a gap; widen it.")
         return frame
 
-# %% ../../nbs/data/30_loader.ipynb #67a30c8e
+# %% ../../nbs/data/30_loader.ipynb #cc1a6b17
 def _coverage(kind: str, symbols: str | Sequence[str], interval: str, store: BarStore, source: Source) -> pd.DataFrame:
     "What there is of the symbols that were asked for; an error for the first unknown one."
     names = list(dict.fromkeys([symbols] if isinstance(symbols, str) else symbols or []))
@@ -79,7 +79,7 @@ def _range(kind: str, start: BoundLike | None, end: BoundLike | None, first: int
         raise DataError(f"the range {start!s} to {end!s} lies outside the data; {have} of {', '.join(symbols)}; ask within it.")
     return lower, upper
 
-# %% ../../nbs/data/30_loader.ipynb #35f6ff6b
+# %% ../../nbs/data/30_loader.ipynb #5c2e388f
 def parse_question(
     kind: str,  # bars, quote_bars, trades, quotes
     symbols: str | Sequence[str],  # one symbol or several
@@ -87,7 +87,7 @@ def parse_question(
     end: BoundLike | None,  # last day or instant, inside; None = where the data ends
     *,
     interval: str,  # length of a bar, a word of `enums.Interval`; "tick" for trades and quotes
-    source: Source,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source,  # None = the workspace's store; "sample"; a path or a URL; a store
     as_of: BoundLike | None,  # read what was known then; None = what is known now
 ) -> Question:  # checked
     "Check what was asked for against what there is."
@@ -217,10 +217,9 @@ def _with_references(events: pd.DataFrame, lacking: np.ndarray, question: Questi
     if not len(closes):
         return events
     before = closes.index.searchsorted(pd.DatetimeIndex(events["ts"]), side="left") - 1
-    reference = events["reference"].to_numpy(copy=True)
-    for i in np.flatnonzero(lacking & (before >= 0)):
-        name = events["symbol"].iloc[i]
-        reference[i] = closes[name].iloc[before[i]] if name in closes else np.nan
+    reference, column = events["reference"].to_numpy(copy=True), closes.columns.get_indexer(pd.Index(events["symbol"]))
+    found = lacking & (before >= 0) & (column >= 0)
+    reference[found] = closes.to_numpy()[before[found], column[found]]
     return events.assign(reference=reference)
 
 # %% ../../nbs/data/30_loader.ipynb #891e82a2
@@ -232,7 +231,7 @@ def get_bars(
     interval: str = "1d",  # length of a bar, a word of `enums.Interval`
     adjust: AdjustMode | str = "all",  # apply events: "none"; "splits" (and spin-offs); "all" (and dividends)
     fields: str | Sequence[str] | None = None,  # some of open, high, low, close, volume; None = all
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
     as_of: BoundLike | None = None,  # read what was known then; None = what is known now
 ) -> pd.DataFrame:  # index (ts, symbol), float64 columns; attrs interval, adjust
     "Read bars as one clean table, adjusted on demand; warn with `DataWarning` about missing sessions."
@@ -254,7 +253,7 @@ def get_events(
     start: BoundLike | None = None,  # first day or instant; None = from the beginning
     end: BoundLike | None = None,  # last day or instant, inside; None = to the end
     *,
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
     as_of: BoundLike | None = None,  # read what was known then
 ) -> pd.DataFrame:  # symbol, ts (open of the ex-date), kind, value, known_at, reference; sorted by ts
     "Read what happened to symbols: splits, dividends, spin-offs, new tickers, delistings."
@@ -274,7 +273,7 @@ def get_events(
 
 
 def get_coverage(
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
     *,
     interval: str = "1d",  # length of a bar
     kind: str = "bars",  # bars, quote_bars, trades, quotes

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ticker_spells', 'find_symbol', 'ticker_of', 'unknown_symbol']
 
-# %% ../../nbs/data/27_symbols.ipynb #85ca5014
+# %% ../../nbs/data/27_symbols.ipynb #788f04d2
 from collections.abc import Sequence
 
 import pandas as pd
@@ -14,14 +14,14 @@ from ..core.errors import DataError, UnknownNameError, unknown_name
 from .sources import Source, open_store
 from ..utils.time import BoundLike, parse_bound
 
-# %% ../../nbs/data/27_symbols.ipynb #25e183cd
+# %% ../../nbs/data/27_symbols.ipynb #5731f574
 def _day(on: BoundLike) -> str:
     "A day as text."
     return str(pd.Timestamp(parse_bound(on, "start")).date())
 
 
 def ticker_spells(
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
     *,
     ticker: str | None = None,  # of this ticker only
     symbol: str | None = None,  # of this symbol only
@@ -43,12 +43,12 @@ def _in_words(spells: pd.DataFrame) -> str:
     return "; ".join(f"{r.symbol} ({r.name_}, {r.valid_from or '...'} to {r.valid_to or 'today'})".replace("(, ", "(")
                      for r in spells.rename(columns={"name": "name_"}).itertuples())
 
-# %% ../../nbs/data/27_symbols.ipynb #b384a7a9
+# %% ../../nbs/data/27_symbols.ipynb #af1275c3
 def find_symbol(
     ticker: str,  # what was printed on the tape
     on: BoundLike | None = None,  # the day; None = any day, if the ticker always meant the same symbol
     *,
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
 ) -> str:  # the symbol
     "Find the symbol that had a ticker on a day; `DataError` with the candidates when that is not one symbol."
     spells = ticker_spells(source, ticker=ticker)
@@ -65,12 +65,12 @@ def find_symbol(
     raise DataError(f"ticker {ticker!r} meant {what} on {_day(on)}; the reference table has {_in_words(spells)}; "
                     "choose a day within one of these, or use the symbol.")
 
-# %% ../../nbs/data/27_symbols.ipynb #7199a79b
+# %% ../../nbs/data/27_symbols.ipynb #c3e48470
 def ticker_of(
     symbol: str,  # the symbol
     on: BoundLike,  # the day
     *,
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
 ) -> str:  # its ticker on that day
     "Find the ticker that a symbol had on a day."
     spells = ticker_spells(source, symbol=symbol)
@@ -82,7 +82,7 @@ def ticker_of(
         raise DataError(f"symbol {symbol!r} had {len(found) or 'no'} ticker(s) on {_day(on)}; the reference table has {had}; choose a day within one.")
     return str(found[0])
 
-# %% ../../nbs/data/27_symbols.ipynb #64df90cf
+# %% ../../nbs/data/27_symbols.ipynb #f450da24
 def unknown_symbol(
     name: str,  # what was asked for
     known: Sequence[str],  # the symbols that there are

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['get_quote_bars', 'get_trades', 'get_quotes']
 
-# %% ../../nbs/data/30a_ticks.ipynb #bca550b7
+# %% ../../nbs/data/30a_ticks.ipynb #5a62d4ce
 from collections.abc import Sequence
 
 import pandas as pd
@@ -17,7 +17,7 @@ from .schema import TICK
 from .sources import Source
 from ..utils.time import BoundLike
 
-# %% ../../nbs/data/30a_ticks.ipynb #bc5db5e1
+# %% ../../nbs/data/30a_ticks.ipynb #8a75d430
 def _read(
     kind: str, symbols: str | Sequence[str], start: BoundLike | None, end: BoundLike | None, interval: str,
     adjust: str, fields: str | Sequence[str] | None, source: Source, as_of: BoundLike | None,
@@ -41,13 +41,13 @@ def get_quote_bars(
     interval: str = "1d",  # length of a bar, a word of `enums.Interval`
     adjust: AdjustMode | str = "none",  # apply events: "none"; "splits" (and spin-offs); "all" (and dividends)
     fields: str | Sequence[str] | None = None,  # some of bid_open ... ask_close, bid_size, ask_size; None = all
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
     as_of: BoundLike | None = None,  # read what was known then; None = what is known now
 ) -> pd.DataFrame:  # index (ts, symbol), float64 columns; NaN where a side was not there
     "Read bars of the bid and the ask."
     return _read("quote_bars", symbols, start, end, interval, adjust, fields, source, as_of)
 
-# %% ../../nbs/data/30a_ticks.ipynb #347b8a78
+# %% ../../nbs/data/30a_ticks.ipynb #e3734787
 def get_trades(
     symbols: str | Sequence[str],  # one symbol or several
     start: BoundLike | None = None,  # first day or instant; None = where the data begins
@@ -55,7 +55,7 @@ def get_trades(
     *,
     adjust: AdjustMode | str = "none",  # apply events: "none"; "splits" (and spin-offs); "all" (and dividends)
     fields: str | Sequence[str] | None = None,  # some of price, quantity, aggressor, seq, exchange, conditions; None = all
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
     as_of: BoundLike | None = None,  # read what was known then; None = what is known now
 ) -> pd.DataFrame:  # index (ts, symbol), in the order of the tape
     "Read trades."
@@ -69,7 +69,7 @@ def get_quotes(
     *,
     adjust: AdjustMode | str = "none",  # apply events: "none"; "splits" (and spin-offs); "all" (and dividends)
     fields: str | Sequence[str] | None = None,  # some of bid, ask, bid_size, ask_size, seq, exchange, conditions; None = all
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
     as_of: BoundLike | None = None,  # read what was known then; None = what is known now
 ) -> pd.DataFrame:  # index (ts, symbol), in the order of the tape; NaN where a side was not there
     "Read quotes."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['load_universe', 'universe', 'universe_history']
 
-# %% ../../nbs/data/30b_universe.ipynb #28b7be31
+# %% ../../nbs/data/30b_universe.ipynb #a872941a
 import numpy as np
 import pandas as pd
 
@@ -16,7 +16,7 @@ from .sources import Source, name_source, open_store
 from .storage.base import BarStore
 from ..utils.time import BoundLike, index_to_ns, parse_bound
 
-# %% ../../nbs/data/30b_universe.ipynb #74f5606e
+# %% ../../nbs/data/30b_universe.ipynb #ecf3caaf
 def load_universe(
     store: BarStore,  # where to write
     name: str,  # name of the universe: "sp500"
@@ -43,7 +43,7 @@ def _days(column: pd.Series, what: str, name: str) -> np.ndarray:
         raise DataError(f"`{what}` of row {i} of the universe {name!r} was {text.iloc[i]!r}; a day is written as '2008-09-12'; mend the row.")
     return text.to_numpy(object)
 
-# %% ../../nbs/data/30b_universe.ipynb #0da61506
+# %% ../../nbs/data/30b_universe.ipynb #ff928553
 def _members(name: str, source: Source) -> pd.DataFrame:
     "The spells of a universe, all revisions; an error when there are none."
     store = open_store(source)
@@ -62,7 +62,7 @@ def universe(
     as_of: BoundLike | None = None,  # the day whose members are wanted; None = today's: those whose spell has no end
     *,
     known: BoundLike | None = None,  # the day on which it is asked; None = what is known now
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
 ) -> list[str]:  # symbols, sorted
     "List the members of a universe on a day."
     spells = _members(name, source)
@@ -75,14 +75,14 @@ def universe(
         raise DataError(f"`as_of` was {day}; the record of {name!r} begins {first}; before that its members are not known; ask for a later day.")
     return members_on(spells, name, day, instant)
 
-# %% ../../nbs/data/30b_universe.ipynb #2020bfcd
+# %% ../../nbs/data/30b_universe.ipynb #5e8afe38
 def universe_history(
     name: str,  # name of the universe
     start: BoundLike | None = None,  # first day; None = the beginning of the record
     end: BoundLike | None = None,  # last day, inside; None = today
     *,
     known: BoundLike | None = None,  # the day on which it is asked; None = what is known now
-    source: Source = None,  # None = the workspace's lake; "sample"; a folder; a store
+    source: Source = None,  # None = the workspace's store; "sample"; a path or a URL; a store
 ) -> pd.DataFrame:  # symbol, start, end ("" = still in); one row per spell, sorted by start and symbol
     "List the spells of a universe that touch a range of days."
     spells = _members(name, source)
