@@ -15,6 +15,7 @@ from qtnb.data.ingest import ingest
 from qtnb.data.providers.filesystem import FilesystemProvider
 from qtnb.data.storage.memory import MemoryStore
 from qtnb.data.storage.open import workspace_store
+from qtnb.data.universe import universe
 
 ALL = (-(2**62), 2**62)
 HEADER = "date,open,high,low,close,volume\n"
@@ -48,7 +49,8 @@ def test_what_became_known_when(tmp_path: Path) -> None:
     store = MemoryStore()
     report = quietly(provider, store)
     assert (report.bars.new, report.bars.revised) == (2, 1)
-    as_of = {day: store.read_bars(["X"], *ALL, as_of=pd.Timestamp(f"{day}T23:59Z").value)["close"].tolist() for day in ("2020-01-02", "2020-01-10", "2020-02-02")}
+    days = ("2020-01-02", "2020-01-10", "2020-02-02")
+    as_of = {day: store.read_bars(["X"], *ALL, as_of=pd.Timestamp(f"{day}T23:59Z").value)["close"].tolist() for day in days}
     assert as_of["2020-01-02"] == [] and as_of["2020-01-10"] == [10.5, 11.5] and as_of["2020-02-02"] == [10.6, 11.5]
     before = store.fingerprint()
     quietly(provider, store)
@@ -69,6 +71,11 @@ def test_the_command_line_sets_aside_on_request(workspace: Path, capsys) -> None
     assert main(["data", "quarantine"]) == 0 and main(["data", "coverage"]) == 0
     said = capsys.readouterr()
     assert "set aside: 2 row(s)" in said.out and "high is the highest of the bar" in said.out and "2020-01-07" in said.out
+
+
+def test_the_sample_brings_its_universe(workspace: Path) -> None:
+    assert main(["fetch", "sample"]) == 0
+    assert universe("sp500", "2008-09-12") == universe("sp500", "2008-09-12", source="sample") and len(universe("sp500", "2008-09-12")) > 480
 
 
 def test_the_setting_store_decides_where_the_lake_is(workspace: Path, capsys) -> None:

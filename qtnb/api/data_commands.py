@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['fetch_app', 'Names', 'KindText', 'Length', 'Refresh', 'Overlap', 'Again', 'Address', 'DryRun', 'data_app',
-           'StoreText', 'fetch_sample', 'fetch_filesystem', 'fetch_binance', 'fetch_polygon', 'fetch_quandl',
-           'data_coverage', 'data_quarantine']
+           'StoreText', 'CheckSymbols', 'fetch_sample', 'fetch_filesystem', 'fetch_binance', 'fetch_polygon',
+           'fetch_quandl', 'data_coverage', 'data_quarantine', 'data_check', 'data_repair']
 
-# %% ../../nbs/api/01_data_commands.ipynb #d3732947
+# %% ../../nbs/api/01_data_commands.ipynb #151eca40
 import sys
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ import typer
 
 from .terminal import End, Remarks, Start, show_table, workspace_settings
 
-# %% ../../nbs/api/01_data_commands.ipynb #22d56581
+# %% ../../nbs/api/01_data_commands.ipynb #3ccce251
 fetch_app = typer.Typer(help="Load market data into the lake.", no_args_is_help=True, rich_markup_mode=None)
 Names = Annotated[list[str] | None, typer.Argument(metavar="SYMBOL...", help="In the vendor's spelling; separated by blanks or commas.")]
 KindText = Annotated[str | None, typer.Option("--kind", metavar="TABLE", help="bars, trades, quotes, quote_bars.")]
@@ -67,7 +67,7 @@ def fetch_filesystem(
     _fetch("filesystem", path=path, mapping=mapping, symbols=_split([symbols] if symbols else None), start=start, end=end,
            quarantine=quarantine, dry_run=dry_run)
 
-# %% ../../nbs/api/01_data_commands.ipynb #f7b7d2f3
+# %% ../../nbs/api/01_data_commands.ipynb #50b3afb1
 @fetch_app.command("binance")
 def fetch_binance(
     symbols: Names = None,
@@ -119,7 +119,7 @@ def fetch_quandl(
     "Daily WIKI prices of Quandl (Nasdaq Data Link), with splits and dividends."
     _fetch("quandl", symbols=_split(symbols), start=start, end=end, refresh=refresh, overlap_days=overlap_days, again=again, base_url=base_url, dry_run=dry_run)
 
-# %% ../../nbs/api/01_data_commands.ipynb #a7d9d141
+# %% ../../nbs/api/01_data_commands.ipynb #4e668b27
 data_app = typer.Typer(help="Look at the data in the lake.", no_args_is_help=True, rich_markup_mode=None)
 StoreText = Annotated[str | None, typer.Option("--source", metavar="NAME", help="The lake when not given; sample, a folder or a store's address.")]
 
@@ -157,3 +157,66 @@ def data_quarantine(
     table = _open(source).read_table("quarantine").sort_values("known_at", ascending=False)
     columns = ["source", "dataset", "row", "symbol", "ts", "column", "value", "rule"]
     show_table(columns, table[columns].head(limit).to_numpy().tolist())
+
+# %% ../../nbs/api/01_data_commands.ipynb #a50f939b
+CheckSymbols = Annotated[list[str] | None, typer.Argument(metavar="SYMBOL...", help="What to look at; everything when not given.")]
+
+
+def _check_config(symbols: list[str] | None, **given: Any) -> Any:
+    "The form of a check."
+    from qtnb.config.settings import parse_model
+    from qtnb.pipelines.checking import CheckConfig
+
+    return parse_model(CheckConfig, {"symbols": _split(symbols)} | {k: v for k, v in given.items() if v is not None}, kind="option")
+
+
+@data_app.command("check")
+def data_check(
+    symbols: CheckSymbols = None,
+    interval: Length = None,
+    kind: KindText = None,
+    start: Start = None,
+    end: End = None,
+    severity: Annotated[str | None, typer.Option(metavar="WORD", help="Least severity that is listed: error, warning, info.")] = None,
+    source: StoreText = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many findings are listed.")] = 40,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when there is an error.")] = False,
+) -> None:
+    "Look for missing sessions, bad prices, splits gone wrong, crossed quotes, wrong zones."
+    from qtnb.pipelines.checking import run_check
+
+    config = _check_config(symbols, interval=interval, kind=kind, start=start, end=end, severity=severity, source=source)
+    report = run_check(config, settings=workspace_settings())
+    typer.echo(report.summary())
+    counts = report.counts.reset_index()[["defect", "error", "warning", "info", "symbols", "rows"]]
+    show_table([str(c) for c in counts.columns], counts.astype("str").to_numpy().tolist())
+    listed = report.listed
+    typer.echo("")
+    show_table(["severity", "defect", "symbol", "first", "what"],
+               [[r.severity, r.defect, r.symbol, f"{r.first:%Y-%m-%d %H:%M}", r.text] for r in listed.head(limit).itertuples()])
+    if len(listed) > limit:
+        typer.echo(f"... and {len(listed) - limit} more; --limit shows them")
+    if strict and (report.findings["severity"] == "error").any():
+        raise typer.Exit(1)
+
+# %% ../../nbs/api/01_data_commands.ipynb #6a5af7f7
+@data_app.command("repair")
+def data_repair(
+    symbols: CheckSymbols = None,
+    interval: Length = None,
+    source: StoreText = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the repairs, as revisions.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take all repairs back, as revisions.")] = False,
+) -> None:
+    "Propose repairs for what a check finds; apply them when told to."
+    from qtnb.data.repair import undo_repairs
+    from qtnb.pipelines.checking import carry_out_repairs, find_store, plan_repairs
+
+    config, settings = _check_config(symbols, interval=interval, source=source), workspace_settings()
+    table = undo_repairs(find_store(config, settings)) if undo else plan_repairs(config, settings=settings)
+    if apply and not undo:
+        table = carry_out_repairs(config, table, settings=settings)
+    columns = ["symbol", "ts", "column", "old", "new", "defect", "confidence"] + (["outcome"] if "outcome" in table else [])
+    shown = table[columns].assign(ts=[f"{t:%Y-%m-%d %H:%M}" for t in table["ts"]], old=table["old"].map("{:g}".format), new=table["new"].map("{:g}".format))
+    show_table(columns, shown.astype("str").to_numpy().tolist())
+    typer.echo(f"{len(table)} number(s)" + ("" if apply or undo else "; nothing was changed; --apply writes them"))

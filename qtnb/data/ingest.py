@@ -38,7 +38,8 @@ class IngestReport:
     def summary(self) -> str:  # a few lines for a terminal
         "Say it in words."
         names = ", ".join(self.symbols[:8]) + (f", ... ({len(self.symbols)} in all)" if len(self.symbols) > 8 else "")
-        lines = [f"{self.source}: {self.bars.rows} {self.bars.dataset.split('/')[0].replace('_', ' ')} of {names}, {format_ns(self.first)} to {format_ns(self.last)}"]
+        what = self.bars.dataset.split("/")[0].replace("_", " ")
+        lines = [f"{self.source}: {self.bars.rows} {what} of {names}, {format_ns(self.first)} to {format_ns(self.last)}"]
         if self.dry_run:
             return lines[0] + f"; {self.events.rows} events; dry run, nothing was written"
         lines += [f"  {r.dataset}: {r.new} new, {r.revised} revised, {r.unchanged} unchanged" for r in (self.bars, self.events)]
@@ -78,7 +79,8 @@ def ingest(
     events = provider.fetch_events(names)
     dated = [] if known_at is not None else getattr(provider, "revisions", lambda *_: [])(names, lower, upper)
     if dry_run:
-        return _report(provider.name, frame, UpsertReport(dataset_name(kind, provider.interval), new=len(frame)), UpsertReport("events", new=len(events)), {}, True)
+        would = UpsertReport(dataset_name(kind, provider.interval), new=len(frame)), UpsertReport("events", new=len(events))
+        return _report(provider.name, frame, *would, {}, True)
     versions = dated or [(known_at, frame)]
     report = _write(provider.name, store, kind, frame, versions, events, provider.calendar, provider.interval)
     refused = getattr(provider, "refused", empty_reference("quarantine"))
@@ -121,7 +123,7 @@ def load_sample(
     "Put the bundled sample into a store."
     from tqdm import tqdm
 
-    from qtnb.data.sample import SAMPLE_CALENDAR, sample_bars, sample_events, sample_instruments, sample_sessions
+    from qtnb.data.sample import SAMPLE_CALENDAR, sample_bars, sample_events, sample_instruments, sample_members, sample_sessions
 
     with tqdm(total=5, desc="load sample", unit="table", disable=None if progress else True) as bar:
         frame, events = sample_bars(), sample_events()
@@ -129,6 +131,7 @@ def load_sample(
         store.upsert_sessions(SAMPLE_CALENDAR, sample_sessions())
         bar.update()
         store.upsert_instruments(sample_instruments())
+        store.upsert_table("members", sample_members())
         bar.update()
         event_report = store.upsert_events(events)
         bar.update()

@@ -27,6 +27,7 @@ import qtnb.core.errors as errors
 from ..config.settings import Settings, load_settings, parse_model, read_yaml
 from ..core.errors import ConfigError, JobError, ParameterError, QtnbError, StorageError, unknown_name
 from .runs import RunRecord, finish_run, new_run, read_outcome, read_run
+from .checking import CheckConfig
 from .fetching import FetchConfig
 from .tasks import BacktestConfig, LiveConfig, TearsheetConfig, parse_value
 from ..utils.files import ensure_folder, safe_name, write_atomic
@@ -131,7 +132,8 @@ def merge_texts(
     return values
 
 # %% ../../nbs/pipelines/02_jobs.ipynb #3ba2e865
-CONFIGS: dict[str, type[BaseModel]] = {"backtest": BacktestConfig, "fetch": FetchConfig, "live": LiveConfig, "tearsheet": TearsheetConfig}
+CONFIGS: dict[str, type[BaseModel]] = {"backtest": BacktestConfig, "fetch": FetchConfig, "live": LiveConfig, "quality": CheckConfig,
+                                       "tearsheet": TearsheetConfig}
 
 
 def describe_parameters(

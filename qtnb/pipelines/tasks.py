@@ -22,7 +22,6 @@ from ..config.settings import Settings, load_settings, parse_model
 from ..core.errors import ConfigError, DataError, QtnbError, StorageError, unknown_name
 from ..enums import Interval
 from .runs import RunRecord, find_run, finish_run, list_runs, new_run
-from ..utils.files import ensure_folder
 from ..utils.logging import scrub
 from ..utils.time import parse_bound
 

@@ -219,6 +219,9 @@ def _fetch_rows(db: Any, dataset: str, symbols: Sequence[str], start: int, end: 
     return Rows(kind, tuple(symbols), (found["place"] - 1).astype(np.int32), ts, values, known, seq[0] if seq else None, labels)
 
 # %% ../../../nbs/data/23_storage_postgres.ipynb #daceb3ae
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 8170))"  # held until the transaction ends
+
+
 class PostgresStore(SqlStore):
     "A store in a schema of a Postgres database."
 
@@ -257,13 +260,15 @@ class PostgresStore(SqlStore):
         self._connections.close()
 
     @contextlib.contextmanager
-    def _begin(self, first: str) -> Iterator[Session]:
-        "A transaction with its time-outs and its schema."
+    def _begin(self, first: str, lock: str = "") -> Iterator[Session]:
+        "A transaction with its time-outs and its schema; what the schema holds is looked up only when the lock is held."
         with self._connections.lend() as connection:
             connection.execute(first)
             settings = {"search_path": quoted(self.schema), "lock_timeout": f"{max(1, int(self.wait * 1000))}ms", "statement_timeout": "15min",
                         "idle_in_transaction_session_timeout": "15min", "TimeZone": "UTC", "work_mem": "64MB"}
             connection.execute("SELECT " + ", ".join(f"set_config('{k}', ${i}, true)" for i, k in enumerate(settings, 1)), list(settings.values()))
+            if lock:
+                connection.execute(_LOCK, [f"{self.schema} {lock}"])
             yield begin_session(connection, self.dialect, f"schema {self.schema} of {public_url(self._connections.url)}")
 
     @contextlib.contextmanager
@@ -273,8 +278,7 @@ class PostgresStore(SqlStore):
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[Session]:
-        with self._begin("SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE") as session:
-            self._lock(session, f"{self.schema} {name}")
+        with self._begin("SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE", lock=name) as session:
             yield session
 
     def _fetch(self, session: Session, dataset: str, symbols: Sequence[str], start: int, end: int) -> Rows:
@@ -283,11 +287,7 @@ class PostgresStore(SqlStore):
     def _load(self, session: Session, table: str, columns: Mapping[str, np.ndarray]) -> None:
         _copy_in(session.db, table, columns)
 
-    def _lock(self, session: Session, name: str) -> None:
-        "Hold a lock until the transaction ends."
-        session.all("SELECT pg_advisory_xact_lock(hashtextextended($1, 8170))", name)
-
     def _before_create(self, session: Session) -> None:
-        self._lock(session, f"{self.schema} tables")
+        session.all(_LOCK, f"{self.schema} tables")
         if not session.all("SELECT 1 FROM pg_namespace WHERE nspname = $1", self.schema):
             session.db.execute(f"CREATE SCHEMA {quoted(self.schema)}")
