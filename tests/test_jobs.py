@@ -40,7 +40,7 @@ def outputs(notebook: Path) -> str:
 # -- the bundled jobs -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["backtest", "fetch", "live"])
+@pytest.mark.parametrize("name", ["backtest", "fetch", "live", "quality"])
 def test_the_parameters_of_a_job_are_those_of_its_request(name: str) -> None:
     defaults, fields = read_parameters(find_job(name).path), CONFIGS[name].model_fields
     assert set(defaults) == set(fields)
@@ -251,3 +251,10 @@ def test_fetch_job_fills_the_lake_and_fails_with_the_vendor(workspace: Path) -> 
     assert len(get_coverage(load_settings().lake)) == 14
     with pytest.raises(ConfigError, match="`symbols` and `start` must be given for binance"):
         run_job("fetch", {"provider": "binance"}, progress=False)
+
+
+@pytest.mark.slow
+def test_quality_job_reports_on_the_sample_and_changes_nothing(workspace: Path) -> None:
+    run = run_job("quality", {"symbols": ["EEM", "QQQ"]}, progress=False)
+    assert run.status == "completed" and "2 symbol(s) checked" in run.manifest["summary"]["what"]
+    assert "missing_session" in (run.folder / "findings.csv").read_text() and not (workspace / "data").exists()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CheckConfig', 'find_store', 'CheckReport', 'run_check', 'plan_repairs', 'carry_out_repairs']
 
-# %% ../../nbs/pipelines/01b_checking.ipynb #0f9b147d
+# %% ../../nbs/pipelines/01b_checking.ipynb #b0e86f9f
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from qtnb.data.storage.base import BarStore
 
-# %% ../../nbs/pipelines/01b_checking.ipynb #e30b5fa9
+# %% ../../nbs/pipelines/01b_checking.ipynb #07b1b528
 class CheckConfig(BaseModel):
     "What to look at."
 
@@ -59,7 +59,7 @@ def find_store(
     lake = open_lake(settings)
     return lake if any(lake.intervals(kind) for kind in ("bars", "quote_bars", "trades", "quotes")) else open_store("sample")
 
-# %% ../../nbs/pipelines/01b_checking.ipynb #e43bf0ac
+# %% ../../nbs/pipelines/01b_checking.ipynb #da4ab06a
 @dataclass(frozen=True)
 class CheckReport:
     "What a check found."
@@ -77,12 +77,14 @@ class CheckReport:
 
         rank = {s: i for i, s in enumerate(SEVERITIES)}
         order = self.findings["severity"].map(rank)
-        return self.findings[order <= rank[self.config.severity]].assign(_rank=order).sort_values(["_rank", "symbol", "first"], kind="stable").drop(columns="_rank")
+        chosen = self.findings[order <= rank[self.config.severity]].assign(_rank=order)
+        return chosen.sort_values(["_rank", "symbol", "first"], kind="stable").drop(columns="_rank")
 
     def summary(self) -> str:  # a sentence
         "Say it in words."
         errors, warnings = (int((self.findings["severity"] == s).sum()) for s in ("error", "warning"))
-        return f"{self.rows:,} rows of {self.symbols} symbol(s) checked: {errors} error(s), {warnings} warning(s), {len(self.findings) - errors - warnings} remark(s)"
+        rest = len(self.findings) - errors - warnings
+        return f"{self.rows:,} rows of {self.symbols} symbol(s) checked: {errors} error(s), {warnings} warning(s), {rest} remark(s)"
 
 
 def run_check(
@@ -101,7 +103,7 @@ def run_check(
     seen = coverage if names is None else coverage.loc[names]
     return CheckReport(config, findings, summary(findings), len(seen), int(seen["rows"].sum()))
 
-# %% ../../nbs/pipelines/01b_checking.ipynb #dbc9e951
+# %% ../../nbs/pipelines/01b_checking.ipynb #0306fb71
 def plan_repairs(
     config: CheckConfig,  # the request
     *,
