@@ -19,7 +19,8 @@ from .adjust import ADJUST_MODES, AdjustMode, adjust_bars
 from .calendars import Gap, describe_gaps
 from .schema import TICK, find_schema
 from .sources import Source, bar_bound, name_source, open_store
-from .storage.base import BarStore
+from .storage.base import BarStore, RowStore
+from .storage.rows import dataset_name
 from .symbols import unknown_symbol
 from ..enums import Interval
 from ..utils.time import DAY_NS, BoundLike, format_ns, index_to_ns, parse_bound
@@ -51,20 +52,31 @@ class Question:
         return frame
 
 # %% ../../nbs/data/30_loader.ipynb #cc1a6b17
-def _coverage(kind: str, symbols: str | Sequence[str], interval: str, store: BarStore, source: Source) -> pd.DataFrame:
-    "What there is of the symbols that were asked for; an error for the first unknown one."
+_Span = tuple[str, int, int, int, str]  # symbol, first and last instant (ns UTC), rows, calendar
+
+
+def _spans(store: BarStore, interval: str, kind: str, names: Sequence[str]) -> list[_Span]:
+    "The coverage of some symbols, without a table around it where the store allows."
+    if isinstance(store, RowStore):
+        return store._coverage_of(dataset_name(kind, interval), names)
+    found = store.coverage(interval, kind=kind, symbols=names)
+    return list(zip(found.index, index_to_ns(found["first"]).tolist(), index_to_ns(found["last"]).tolist(), found["rows"], found["calendar"], strict=True))
+
+
+def _coverage(kind: str, symbols: str | Sequence[str], interval: str, store: BarStore, source: Source) -> list[_Span]:
+    "What there is of the symbols that were asked for, in their order; an error for the first unknown one."
     names = list(dict.fromkeys([symbols] if isinstance(symbols, str) else symbols or []))
     if not names:
         raise DataError("`symbols` was empty; at least one symbol is needed; pass for example 'IBM' or ['IBM', 'BAC'].")
-    found = store.coverage(interval, kind=kind, symbols=names)
+    found = {row[0]: row for row in _spans(store, interval, kind, names)}
     if len(found) == len(names):
-        return found if list(found.index) == names else found.loc[names]
+        return [found[name] for name in names]
     where, words, have = name_source(source, store), kind.replace("_", " "), store.intervals(kind)
     if not have:
         raise DataError(f"{where} holds no {words}; load some first with `qt fetch sample` or `qt fetch filesystem PATH`, or read `source='sample'`.")
     if interval not in have and not find_schema(kind).sequenced:
         raise DataError(f"`interval` was {interval!r}; {where} holds {words} of {', '.join(have)} only; ask for one of these or fetch the bars first.")
-    raise unknown_symbol(next(n for n in names if n not in found.index), list(store.coverage(interval, kind=kind).index), store)
+    raise unknown_symbol(next(n for n in names if n not in found), list(store.coverage(interval, kind=kind).index), store)
 
 
 def _range(kind: str, start: BoundLike | None, end: BoundLike | None, first: int, last: int, symbols: Sequence[str]) -> tuple[int, int]:
@@ -96,13 +108,14 @@ def parse_question(
         raise unknown_name("interval", str(interval), words)
     store = open_store(source)
     coverage = _coverage(kind, symbols, str(interval), store, source)
-    names, first, last = list(coverage.index), index_to_ns(coverage["first"]), index_to_ns(coverage["last"])
+    names, firsts, lasts, _, calendars = (list(c) for c in zip(*coverage, strict=True))
+    first, last = np.array(firsts, np.int64), np.array(lasts, np.int64)
     lower, upper = _range(kind, start, end, int(first.min()), int(last.max()), names)
     known = None if as_of is None else parse_bound(as_of, "end")
     upper = upper if known is None else min(upper, known)
     said = f"between {format_ns(lower) if start is None else start} and {format_ns(upper) if end is None else end}"
     said += "" if known is None else f" as known on {as_of}"
-    return Question(kind, str(interval), store, names, first, last, coverage["calendar"].tolist(), lower, upper, known,
+    return Question(kind, str(interval), store, names, first, last, calendars, lower, upper, known,
                     (start is not None, end is not None), said)
 
 
@@ -167,25 +180,30 @@ def _holes(frame: pd.DataFrame, symbols: Sequence[str], table: pd.DataFrame, fir
     return found
 
 
-def _remarks(question: Question, frame: pd.DataFrame, adjust: str) -> list[str]:
-    "What is worth saying about the data behind an answer: missing sessions, missing events, short histories."
+def _eventless(store: BarStore, names: list[str]) -> set[str]:
+    "Symbols whose reference rows state no splits and dividends."
+    instruments = store.read_instruments(names)
+    stated, rows = instruments["events_from"].to_numpy(object) != "", instruments["symbol"].to_numpy(object)
+    return set(rows) - set(rows[stated])
+
+
+def _remarks(question: Question, frame: pd.DataFrame, known: set[str] | None) -> list[str]:
+    "What is worth saying about the data behind an answer: missing sessions, missing events (`known` has some), short histories."
     lines: list[str] = []
     names, first, last = question.symbols, question.first, question.last
-    instruments = question.store.read_instruments(names)
     for calendar in sorted(set(question.calendars) - {""}) if question.interval == "1d" else ():
         own = np.flatnonzero(np.array(question.calendars) == calendar)
         holes = _holes(frame, [names[i] for i in own], question.store.read_sessions(calendar),
                        np.maximum(question.lower, first[own]), np.minimum(question.upper, last[own]))
+        instruments = question.store.read_instruments([symbol for symbol, *_ in holes]) if holes else pd.DataFrame()
         lines += [_gap_text(symbol, gaps, total, instruments) for symbol, gaps, total in holes]
     late = np.flatnonzero(first - question.lower > 7 * DAY_NS) if question.bounded[0] else ()
     lines += [f"{names[i]}: bars begin {format_ns(int(first[i]))}, after the start that was asked for" for i in late]
     early = np.flatnonzero(question.upper - last > 7 * DAY_NS) if question.bounded[1] and question.known is None else ()
     lines += [f"{names[i]}: bars end {format_ns(int(last[i]))}, before the end that was asked for" for i in early]
-    if adjust != "none":
-        stated, rows = instruments["events_from"].to_numpy(object) != "", instruments["symbol"].to_numpy(object)
-        eventless = set(rows) - set(rows[stated])
-        lines += [f"{s}: no splits or dividends are known, so adjusted prices equal raw ones" for s in names if s in eventless]
-    return lines
+    quiet = [] if known is None else [s for s in names if s not in known]
+    eventless = _eventless(question.store, quiet) if quiet else set()
+    return lines + [f"{s}: no splits or dividends are known, so adjusted prices equal raw ones" for s in quiet if s in eventless]
 
 # %% ../../nbs/data/30_loader.ipynb #c7ac478c
 def events_in_force(
@@ -240,11 +258,12 @@ def get_bars(
     columns = choose_fields("bars", fields)
     question = parse_question("bars", symbols, start, end, interval=interval, source=source, as_of=as_of)
     frame = question.read()
-    remarks = _remarks(question, frame, str(adjust))
+    events = None if adjust == "none" else events_in_force(question, frame)
+    remarks = _remarks(question, frame, None if events is None else set(events["symbol"].to_numpy(object)))
     if remarks:
         warnings.warn(f"{len(remarks)} remark(s) on the data:\n  " + "\n  ".join(remarks), DataWarning, stacklevel=2)
-    if adjust != "none":
-        frame = adjust_bars(frame, events_in_force(question, frame), mode=adjust, as_of=question.known)
+    if events is not None:
+        frame = adjust_bars(frame, events, mode=adjust, as_of=question.known)
     return frame if columns == list(frame.columns) else frame[columns].__finalize__(frame)
 
 # %% ../../nbs/data/30_loader.ipynb #a58ca49b

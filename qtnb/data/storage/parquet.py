@@ -72,6 +72,14 @@ def _places(path: Path, column: str) -> dict[str, np.ndarray]:
     return dict(zip(map(str, names), np.split(rows, np.searchsorted(codes[rows], np.arange(1, len(names)))), strict=True)) if len(names) else {}
 
 
+@functools.lru_cache(maxsize=4096)
+def _rows_where(path: Path, column: str, values: tuple[str, ...]) -> pd.DataFrame:
+    "Rows of a small table by the values of a text column; shared, to be copied before they are changed."
+    places = _places(path, column)
+    rows = [places[v] for v in values if v in places]
+    return _read_frame(path).take(np.sort(np.concatenate(rows)) if rows else [])
+
+
 @functools.lru_cache(maxsize=64)
 def _sessions(path: Path, calendar: str) -> pd.DataFrame:
     "The sessions of a calendar; shared, to be copied before they are changed."
@@ -91,12 +99,9 @@ class _Tables:
     def _reference_where(self, name: str, column: str, values: Sequence[str] | None) -> pd.DataFrame:
         if values is None:
             return self._read_reference(name)
-        _, found = read_parts(Dataset(self.root / name), lambda path, facts: (_read_frame(path), _places(path, column)))
-        if not found:
-            return empty_reference(name)
-        table, places = found[0]
-        rows = [places[v] for v in dict.fromkeys(values) if v in places]
-        return table.take(np.sort(np.concatenate(rows)) if rows else [])
+        wanted = tuple(dict.fromkeys(values))
+        _, found = read_parts(Dataset(self.root / name), lambda path, facts: _rows_where(path, column, wanted))
+        return found[0].copy(deep=False) if found else empty_reference(name)
 
     def read_sessions(self, calendar: str) -> pd.DataFrame:
         "Stored sessions of a calendar."
