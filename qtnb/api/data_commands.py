@@ -7,7 +7,7 @@ __all__ = ['fetch_app', 'Names', 'KindText', 'Length', 'Refresh', 'Overlap', 'Ag
            'StoreText', 'CheckSymbols', 'fetch_sample', 'fetch_filesystem', 'fetch_binance', 'fetch_polygon',
            'fetch_quandl', 'data_coverage', 'data_quarantine', 'data_check', 'data_repair']
 
-# %% ../../nbs/api/01_data_commands.ipynb #151eca40
+# %% ../../nbs/api/01_data_commands.ipynb #d3732947
 import sys
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ import typer
 
 from .terminal import End, Remarks, Start, show_table, workspace_settings
 
-# %% ../../nbs/api/01_data_commands.ipynb #3ccce251
+# %% ../../nbs/api/01_data_commands.ipynb #22d56581
 fetch_app = typer.Typer(help="Load market data into the lake.", no_args_is_help=True, rich_markup_mode=None)
 Names = Annotated[list[str] | None, typer.Argument(metavar="SYMBOL...", help="In the vendor's spelling; separated by blanks or commas.")]
 KindText = Annotated[str | None, typer.Option("--kind", metavar="TABLE", help="bars, trades, quotes, quote_bars.")]
@@ -67,7 +67,7 @@ def fetch_filesystem(
     _fetch("filesystem", path=path, mapping=mapping, symbols=_split([symbols] if symbols else None), start=start, end=end,
            quarantine=quarantine, dry_run=dry_run)
 
-# %% ../../nbs/api/01_data_commands.ipynb #50b3afb1
+# %% ../../nbs/api/01_data_commands.ipynb #f7b7d2f3
 @fetch_app.command("binance")
 def fetch_binance(
     symbols: Names = None,
@@ -119,7 +119,7 @@ def fetch_quandl(
     "Daily WIKI prices of Quandl (Nasdaq Data Link), with splits and dividends."
     _fetch("quandl", symbols=_split(symbols), start=start, end=end, refresh=refresh, overlap_days=overlap_days, again=again, base_url=base_url, dry_run=dry_run)
 
-# %% ../../nbs/api/01_data_commands.ipynb #4e668b27
+# %% ../../nbs/api/01_data_commands.ipynb #a7d9d141
 data_app = typer.Typer(help="Look at the data in the lake.", no_args_is_help=True, rich_markup_mode=None)
 StoreText = Annotated[str | None, typer.Option("--source", metavar="NAME", help="The lake when not given; sample, a folder or a store's address.")]
 
@@ -158,7 +158,7 @@ def data_quarantine(
     columns = ["source", "dataset", "row", "symbol", "ts", "column", "value", "rule"]
     show_table(columns, table[columns].head(limit).to_numpy().tolist())
 
-# %% ../../nbs/api/01_data_commands.ipynb #a50f939b
+# %% ../../nbs/api/01_data_commands.ipynb #f0814c66
 CheckSymbols = Annotated[list[str] | None, typer.Argument(metavar="SYMBOL...", help="What to look at; everything when not given.")]
 
 
@@ -199,7 +199,7 @@ def data_check(
     if strict and (report.findings["severity"] == "error").any():
         raise typer.Exit(1)
 
-# %% ../../nbs/api/01_data_commands.ipynb #6a5af7f7
+# %% ../../nbs/api/01_data_commands.ipynb #b97f9ba0
 @data_app.command("repair")
 def data_repair(
     symbols: CheckSymbols = None,

@@ -32,8 +32,8 @@ class IngestReport:
     bars: UpsertReport  # what the bars did to the store
     events: UpsertReport  # what the events did to it
     missing: dict[str, int]  # symbol -> sessions without a bar, where there are any
-    refused: int = 0  # rows that were set aside, with their reasons, in the quarantine
     dry_run: bool = False  # nothing was written
+    refused: int = 0  # rows that were set aside, with their reasons, in the quarantine
 
     def summary(self) -> str:  # a few lines for a terminal
         "Say it in words."

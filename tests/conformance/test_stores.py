@@ -945,7 +945,8 @@ def test_a_server_that_crashes_keeps_what_was_reported(require_tool):
                 wait_for(lambda: busy.extend(other.execute(query).fetchall()) or busy, "a write")  # noqa: B023
             os.kill(busy[0][0], signal.SIGKILL)  # then the server ends every connection and recovers from its log
             *written, message = finish(writer).splitlines()
-            assert "the connection was lost, so a write was kept whole or not at all; repeat it" in message
+            # the writer was in a write, or it came back while the server still recovered; either way it says what is known
+            assert "the connection was lost, so a write was kept whole or not at all; repeat it" in message or "nothing was changed" in message
             wait_for(lambda: _answers(store), "the recovery of the server")
             state = store.read_bars(["X"], *ALL)["close"]
             assert len(state) == 1000 and state.nunique() == 1 and state.iloc[0] >= max([reached, *map(float, written)])
