@@ -7,6 +7,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -125,7 +126,11 @@ def start_postgres(**more: object) -> PostgresServer:
 def stop_postgres(server: PostgresServer) -> None:
     """End the server; its folder goes with it."""
     server.keeper.stdin.close()
-    server.keeper.wait(timeout=60)
+    try:
+        server.keeper.wait(timeout=60)
+    except subprocess.TimeoutExpired:  # it will not go quietly: at once, without a checkpoint
+        os.kill(int((server.folder / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+        server.keeper.wait(timeout=60)
     shutil.rmtree(server.folder, ignore_errors=True)
 
 
