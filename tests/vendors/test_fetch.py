@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vendors import loopback
+from vendors import fakes, loopback
 from vendors.loopback import LoopbackVendor, SyntheticExchange, binance_routes
 
 from qtnb.api.cli import main
@@ -25,6 +25,7 @@ from qtnb.pipelines.fetching import FetchConfig, run_fetch
 
 DAY, HOUR, MINUTE = 86_400_000, 3_600_000, 60_000  # ms
 NS = 1_000_000
+ALL = (-(2**62), 2**62)
 
 
 @pytest.fixture
@@ -232,3 +233,19 @@ def test_spot_and_futures_do_not_overwrite_each_other(workspace, server, exchang
     assert again.complete == 1 and store.coverage("1h")["rows"].to_dict() == {"BTCUSDT": 24, "BTCUSDT.USDM": 24}
     instruments = store.read_instruments()
     assert instruments["symbol"].tolist() == ["BTCUSDT", "BTCUSDT.USDM"] and set(instruments["ticker"]) == {"BTCUSDT"}
+
+
+@pytest.mark.parametrize("name", ["polygon", "quandl"])
+def test_stocks_come_with_their_splits_and_dividends(workspace, serve, monkeypatch, capsys, name):
+    fake = fakes.FAKES["polygon" if name == "polygon" else "quandl table"]
+    truth = fake.truth["bars/1d"]()
+    days = truth.index.get_level_values("ts")
+    words = ["fetch", name, "AAPL", "--start", f"{days[0]:%Y-%m-%d}", "--end", f"{days[-1]:%Y-%m-%d}", "--base-url", serve(fake.answer).url]
+    monkeypatch.setenv(f"QTNB_{name.upper()}_API_KEY", fakes.KEY)
+    assert main(words) == 0 and main(words) == 0
+    said = "".join(capsys.readouterr())
+    assert f"{len(truth)} new" in said and "1 symbol(s) had everything already" in said and fakes.KEY not in said
+    fakes.same(lake().read_bars(["AAPL"], *ALL), truth)
+    assert len(lake().read_events(["AAPL"])) == fake.events and "AAPL" in set(lake().read_instruments()["symbol"])
+    kept = b"".join(p.read_bytes() for p in Path(workspace).rglob("*") if p.is_file())
+    assert fakes.KEY.encode() not in kept
