@@ -614,6 +614,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'qtnb.data.loader._range': ('data/loader.html#_range', 'qtnb/data/loader.py'),
                                   'qtnb.data.loader._remarks': ('data/loader.html#_remarks', 'qtnb/data/loader.py'),
                                   'qtnb.data.loader._spans': ('data/loader.html#_spans', 'qtnb/data/loader.py'),
+                                  'qtnb.data.loader._with_actions': ('data/loader.html#_with_actions', 'qtnb/data/loader.py'),
                                   'qtnb.data.loader._with_references': ('data/loader.html#_with_references', 'qtnb/data/loader.py'),
                                   'qtnb.data.loader.choose_fields': ('data/loader.html#choose_fields', 'qtnb/data/loader.py'),
                                   'qtnb.data.loader.events_in_force': ('data/loader.html#events_in_force', 'qtnb/data/loader.py'),

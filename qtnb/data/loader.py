@@ -180,6 +180,12 @@ def _holes(frame: pd.DataFrame, symbols: Sequence[str], table: pd.DataFrame, fir
     return found
 
 
+def _with_actions(events: pd.DataFrame) -> set[str]:
+    "Symbols with events that move prices."
+    kinds = events["kind"].to_numpy(object)
+    return {s for s, kind in zip(events["symbol"].to_numpy(object), kinds, strict=True) if kind in ("split", "spin_off", "dividend")}
+
+
 def _eventless(store: BarStore, names: list[str]) -> set[str]:
     "Symbols whose reference rows state no splits and dividends."
     instruments = store.read_instruments(names)
@@ -259,7 +265,7 @@ def get_bars(
     question = parse_question("bars", symbols, start, end, interval=interval, source=source, as_of=as_of)
     frame = question.read()
     events = None if adjust == "none" else events_in_force(question, frame)
-    remarks = _remarks(question, frame, None if events is None else set(events["symbol"].to_numpy(object)))
+    remarks = _remarks(question, frame, None if events is None else _with_actions(events))
     if remarks:
         warnings.warn(f"{len(remarks)} remark(s) on the data:\n  " + "\n  ".join(remarks), DataWarning, stacklevel=2)
     if events is not None:
