@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -233,7 +233,7 @@ def pieces(
         yield rows.take(slice(first, last))
 
 # %% ../../../nbs/data/21a_storage_sql.ipynb #9ac1f002
-class SqlEngine(Protocol):
+class SqlEngine:
     "What a kind of database has to say for itself."
 
     dialect: Dialect
@@ -241,19 +241,19 @@ class SqlEngine(Protocol):
 
     def _reading(self) -> AbstractContextManager[Session | None]:
         "One state of the store; None when nothing was ever written."
-        ...
+        raise NotImplementedError
 
     def _writing(self, name: str) -> AbstractContextManager[Session]:
         "One transaction, the only one that writes to this dataset or table."
-        ...
+        raise NotImplementedError
 
     def _fetch(self, session: Session, dataset: str, symbols: Sequence[str], start: int, end: int) -> Rows:
         "All revisions of some symbols, sorted; `symbols` are sorted and not empty."
-        ...
+        raise NotImplementedError
 
     def _load(self, session: Session, table: str, columns: Mapping[str, np.ndarray]) -> None:
         "Append many rows."
-        ...
+        raise NotImplementedError
 
     def _before_create(self, session: Session) -> None:
         "Called once before tables are made."
