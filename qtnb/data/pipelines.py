@@ -74,7 +74,7 @@ class SymbolReport:
     gaps: list[tuple[int, int, int]] = field(default_factory=list)  # first and last missing bar, and how many, after asking twice
     error: str = ""  # why it stopped; "" when it did not
 
-# %% ../../nbs/data/31_pipelines.ipynb #3866cb25
+# %% ../../nbs/data/31_pipelines.ipynb #f4688b2b
 @dataclass(frozen=True)
 class FetchReport:
     "What a download asked for, brought and missed."
@@ -271,7 +271,7 @@ def backfill(
     request = _wanted(vendor, kind, symbols, start, end, interval, clock())
     return _run(vendor, store, request, plan_fetch(store, vendor, request, again=again), reference, together, dry_run, progress, clock)
 
-# %% ../../nbs/data/31_pipelines.ipynb #8c1c1228
+# %% ../../nbs/data/31_pipelines.ipynb #31f27aea
 def refresh(
     vendor: Vendor,  # where the data comes from; closed at the end
     store: BarStore,  # where it goes
@@ -292,7 +292,7 @@ def refresh(
     names = sorted(set(own["symbol"])) if symbols is None else list(symbols)
     if not names or not len(own):
         raise DataError(f"nothing of {dataset_name(kind, interval)} was fetched from {vendor.name} yet; a refresh goes on from what is there; "
-                        "use `backfill` with a start first.")
+                        f"use `backfill` with a start first (`qt fetch {vendor.name} ... --start DAY`).")
     request = _wanted(vendor, kind, names, to_index([int(own["first"].min())])[0], None, interval, clock())
     tasks = []
     for task in plan_fetch(store, vendor, request, overlap=int(overlap_days * DAY_NS)):
