@@ -41,7 +41,8 @@ def trading_stretches(
     if calendar == "FX":
         days = np.arange(lower // DAY_NS - 3, upper // DAY_NS + 4).astype("M8[D]")
         days = days[np.is_busday(days)]
-        closes, opens = (index_to_ns((pd.DatetimeIndex(d) + pd.Timedelta(hours=17)).tz_localize("America/New_York")) for d in (days, days - np.timedelta64(1, "D")))
+        turns = (pd.DatetimeIndex(d) + pd.Timedelta(hours=17) for d in (days, days - np.timedelta64(1, "D")))
+        closes, opens = (index_to_ns(turn.tz_localize("America/New_York")) for turn in turns)
         return Stretches(opens, closes, np.arange(len(days)), "America/New_York")
     known = find_calendar(calendar, max(lower - 10 * DAY_NS, 0) if lower >= 0 else lower)
     near = slice(*(pd.Timestamp(t).normalize() for t in (lower - 7 * DAY_NS, upper + 7 * DAY_NS)))
