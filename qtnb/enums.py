@@ -33,16 +33,28 @@ class OrderType(StrEnum):
     LIMIT = "limit"
     STOP = "stop"
     STOP_LIMIT = "stop_limit"
+    TRAILING_STOP = "trailing_stop"
+    MARKET_IF_TOUCHED = "market_if_touched"
+    LIMIT_IF_TOUCHED = "limit_if_touched"
 
     @property
     def has_limit(self) -> bool:
         "Whether the order carries a limit price."
-        return self in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+        return self in _WITH_LIMIT
 
     @property
     def has_stop(self) -> bool:
-        "Whether the order carries a stop price."
-        return self in (OrderType.STOP, OrderType.STOP_LIMIT)
+        "Whether the order must carry a stop price: the price that wakes it."
+        return self in _WITH_STOP
+
+    @property
+    def is_woken(self) -> bool:
+        "Whether the order sleeps until the market reaches a price."
+        return self in _WITH_STOP or self is OrderType.TRAILING_STOP
+
+
+_WITH_LIMIT = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.LIMIT_IF_TOUCHED})
+_WITH_STOP = frozenset({OrderType.STOP, OrderType.STOP_LIMIT, OrderType.MARKET_IF_TOUCHED, OrderType.LIMIT_IF_TOUCHED})
 
 # %% ../nbs/00_enums.ipynb #ac07a8d0
 class TimeInForce(StrEnum):
@@ -50,13 +62,21 @@ class TimeInForce(StrEnum):
 
     DAY = "day"
     GTC = "gtc"
+    GTD = "gtd"
     IOC = "ioc"
     FOK = "fok"
+    OPG = "opg"
+    CLS = "cls"
 
     @property
     def is_immediate(self) -> bool:
         "Whether the order ends at its first chance to fill."
-        return self in (TimeInForce.IOC, TimeInForce.FOK)
+        return self is TimeInForce.IOC or self is TimeInForce.FOK
+
+    @property
+    def is_auction(self) -> bool:
+        "Whether the order trades in an auction only: at the official open or close."
+        return self is TimeInForce.OPG or self is TimeInForce.CLS
 
 # %% ../nbs/00_enums.ipynb #8d5d5f01
 class OrderStatus(StrEnum):
@@ -66,6 +86,7 @@ class OrderStatus(StrEnum):
     DENIED = "denied"  # refused by our own check; never sent
     SUBMITTED = "submitted"  # sent; no answer yet
     UNKNOWN = "unknown"  # sent; the outcome cannot be told
+    HELD = "held"  # at the venue, asleep until its parent order has filled
     ACCEPTED = "accepted"  # working at the venue
     PARTIALLY_FILLED = "partially_filled"  # working, some of it filled
     PENDING_CANCEL = "pending_cancel"  # working; a cancel is on its way

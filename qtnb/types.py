@@ -24,7 +24,8 @@ class Instrument:
     tick_size: float = 0.01  # smallest step of a price, in `currency`
     lot_size: float = 1.0  # smallest step of a quantity
     min_notional: float = 0.0  # smallest order value, in `currency`
-    asset_class: str = "equity"  # equity, etf, future, crypto, fx
+    asset_class: str = "equity"  # equity, etf, future, perpetual, crypto, fx
+    base: str = ""  # what one unit of quantity is, when it is money too: "BTC", "EUR"; fees may be taken in it
 
     def __post_init__(self):
         "Refuse steps and multipliers that are not positive numbers."
@@ -97,6 +98,13 @@ class Order:
     time_in_force: TimeInForce = TimeInForce.DAY
     strategy: str = ""  # name of the strategy that wants it
     tag: str = ""  # free text of the strategy, kept through to the fills
+    expires: int | None = None  # end of a GTD order, ns UTC
+    trail_amount: float | None = None  # distance of a trailing stop from the best price, in price
+    trail_percent: float | None = None  # the same in per cent of the best price: 2.0 = 2 %
+    post_only: bool = False  # refuse to take liquidity
+    reduce_only: bool = False  # never open or turn a position
+    parent: str = ""  # client_order_id of the order that must fill first
+    group: str = ""  # orders of one group: a fill of one takes as much from the others
 
     @property
     def signed_quantity(self) -> float:
@@ -108,16 +116,51 @@ def order_problem(
     order: Order,  # the order to look at
 ) -> str:  # what is wrong with it in one phrase; "" when nothing is
     "Say what makes an order malformed, whatever the market."
-    if not (math.isfinite(order.quantity) and order.quantity > 0):
+    if not 0.0 < order.quantity < math.inf:
         return f"`quantity` was {order.quantity!r}; it must be a positive finite number"
-    if order.order_type is OrderType.MARKET and order.limit_price is None and order.stop_price is None:
-        return ""
-    for name, needed in (("limit_price", order.order_type.has_limit), ("stop_price", order.order_type.has_stop)):
-        price = getattr(order, name)
-        if needed and (price is None or not math.isfinite(price) or price <= 0):
-            return f"`{name}` was {price!r}; a {order.order_type} order needs a positive finite price"
-        if not needed and price is not None:
-            return f"`{name}` was {price!r}; a {order.order_type} order does not use it"
+    kind = order.order_type
+    if kind is not OrderType.MARKET or order.limit_price is not None or order.stop_price is not None:
+        for name, needed in (("limit_price", kind.has_limit), ("stop_price", kind.has_stop)):
+            price = getattr(order, name)
+            if (needed or price is not None) and (price is None or not 0.0 < price < math.inf):
+                return f"`{name}` was {price!r}; a {kind} order needs a positive finite price"
+            if not needed and price is not None and kind is not OrderType.TRAILING_STOP:
+                return f"`{name}` was {price!r}; a {kind} order does not use it"
+    return _trail_problem(order) or _term_problem(order)
+
+
+def _trail_problem(order: Order) -> str:
+    "What is wrong with the distance of a trailing stop; an empty text when nothing is."
+    amount, percent = order.trail_amount, order.trail_percent
+    if order.order_type is not OrderType.TRAILING_STOP:
+        if amount is None and percent is None:
+            return ""
+        return f"a trail was given (amount {amount!r}, percent {percent!r}); a {order.order_type} order does not trail"
+    if (amount is None) == (percent is None):
+        return f"`trail_amount` was {amount!r} and `trail_percent` {percent!r}; a trailing stop needs exactly one of them"
+    if order.limit_price is not None:
+        return f"`limit_price` was {order.limit_price!r}; a trailing stop does not use it"
+    if amount is not None and not 0.0 < amount < math.inf:
+        return f"`trail_amount` was {amount!r}; it must be a positive finite distance"
+    if percent is not None and not 0.0 < percent < 100.0:
+        return f"`trail_percent` was {percent!r}; it must lie between 0 and 100"
+    return ""
+
+
+def _term_problem(order: Order) -> str:
+    "What is wrong with the time in force and the flags; an empty text when nothing is."
+    tif = order.time_in_force
+    if tif is TimeInForce.GTD:
+        if order.expires is None or order.expires <= order.ts:
+            return f"`expires` was {order.expires!r}; a gtd order needs an instant after {order.ts}, when it was decided"
+    elif order.expires is not None:
+        return f"`expires` was {order.expires!r}; only a gtd order has an end of its own"
+    if tif.is_auction and order.order_type.is_woken:
+        return f"`time_in_force` was '{tif}'; a {order.order_type} order cannot wait for an auction"
+    if order.post_only and (not order.order_type.has_limit or tif.is_immediate or tif.is_auction):
+        return f"`post_only` was set on a {order.order_type} order that is {tif}; only a limit order that may rest can refuse to take liquidity"
+    if order.parent == order.client_order_id:
+        return "`parent` was the order itself; an order waits for another one"
     return ""
 
 # %% ../nbs/01_types.ipynb #e69e875a
@@ -135,6 +178,13 @@ class Fill:
     fee: float = 0.0  # positive = money lost
     currency: str = "USD"  # of price and fee
     rule: str = ""  # why it filled: "open", "limit_through", ... (simulated fills)
+    liquidity: str = ""  # "maker" or "taker"; "" when not told
+    fee_currency: str = ""  # of the fee; "" = that of the price
+    source: str = ""  # what filled it: "bar", "quote", "trade" or "depth" (simulated fills)
+    row: int = -1  # row of that bar, quote or trade in its table
+    place: float | None = None  # where on the bar's path: 0 = the open, 1.35 = after 35 % of the second leg
+    reference: float | None = None  # price before slippage
+    queue_ahead: float | None = None  # quantity that was still ahead in the queue, in base units
 
     @property
     def signed_quantity(self) -> float:
@@ -165,8 +215,10 @@ class PnL:
     unrealised: float = 0.0  # open positions at their marks
     fees: float = 0.0  # positive = money lost
     income: float = 0.0  # dividends received less dividends paid
-    net: float = field(init=False)  # realised + unrealised + income - fees
+    carry: float = 0.0  # borrow, funding, interest and other flows of money; negative = money lost
+    currency: float = 0.0  # from changes of exchange rates
+    net: float = field(init=False)  # realised + unrealised + income + carry + currency - fees
 
     def __post_init__(self):
         "Add up the parts."
-        object.__setattr__(self, "net", self.realised + self.unrealised + self.income - self.fees)
+        object.__setattr__(self, "net", self.realised + self.unrealised + self.income + self.carry + self.currency - self.fees)

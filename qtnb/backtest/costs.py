@@ -10,8 +10,7 @@ import math
 from dataclasses import dataclass
 
 from ..core.errors import ParameterError
-from ..core.protocols import CostModel
-from ..types import Instrument
+from ..core.protocols import CostModel, Execution
 
 # %% ../../nbs/backtest/00_costs.ipynb #3e948e62
 def _not_negative(model: object, *names: str) -> None:
@@ -26,7 +25,7 @@ def _not_negative(model: object, *names: str) -> None:
 class NoCosts:
     "Trading for free."
 
-    def fee(self, instrument: Instrument, quantity: float, price: float, ts: int) -> float:
+    def fee(self, trade: Execution) -> float:
         "Fee of one execution: nothing."
         return 0.0
 
@@ -42,9 +41,9 @@ class Bps:
         "Refuse negative rates."
         _not_negative(self, "rate_bps", "minimum")
 
-    def fee(self, instrument: Instrument, quantity: float, price: float, ts: int) -> float:
+    def fee(self, trade: Execution) -> float:
         "Fee of one execution."
-        return max(quantity * abs(price) * instrument.multiplier * self.rate_bps * 1e-4, self.minimum)
+        return max(trade.quantity * abs(trade.price) * trade.instrument.multiplier * self.rate_bps * 1e-4, self.minimum)
 
 # %% ../../nbs/backtest/00_costs.ipynb #7868070d
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ class PerShare:
         "Refuse negative rates."
         _not_negative(self, "rate", "minimum", *(["maximum_bps"] if self.maximum_bps is not None else []))
 
-    def fee(self, instrument: Instrument, quantity: float, price: float, ts: int) -> float:
+    def fee(self, trade: Execution) -> float:
         "Fee of one execution."
-        fee = max(quantity * self.rate, self.minimum)
+        fee = max(trade.quantity * self.rate, self.minimum)
         if self.maximum_bps is None:
             return fee
-        return min(fee, quantity * abs(price) * instrument.multiplier * self.maximum_bps * 1e-4)
+        return min(fee, trade.quantity * abs(trade.price) * trade.instrument.multiplier * self.maximum_bps * 1e-4)
 
 # %% ../../nbs/backtest/00_costs.ipynb #609ab916
 @dataclass(frozen=True)
@@ -78,9 +77,9 @@ class AtLeast:
         "Refuse a negative minimum."
         _not_negative(self, "minimum")
 
-    def fee(self, instrument: Instrument, quantity: float, price: float, ts: int) -> float:
+    def fee(self, trade: Execution) -> float:
         "Fee of one execution."
-        return max(self.model.fee(instrument, quantity, price, ts), self.minimum)
+        return max(self.model.fee(trade), self.minimum)
 
 # %% ../../nbs/backtest/00_costs.ipynb #08c378a9
 @dataclass(frozen=True, init=False)
@@ -97,9 +96,9 @@ class Sum:
         "Rebuild the sum."
         return f"Sum({', '.join(map(repr, self.models))})"
 
-    def fee(self, instrument: Instrument, quantity: float, price: float, ts: int) -> float:
+    def fee(self, trade: Execution) -> float:
         "Fee of one execution."
-        return math.fsum(model.fee(instrument, quantity, price, ts) for model in self.models)
+        return math.fsum(model.fee(trade) for model in self.models)
 
 # %% ../../nbs/backtest/00_costs.ipynb #2bd3a7f1
 def simple_costs(

@@ -10,13 +10,14 @@ __all__ = ['PATHS', 'Path', 'Touch', 'Found', 'BarFill', 'bar_path', 'limit_touc
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .costs import NoCosts
 from .slippage import NoSlippage
 from ..core.bars import Bars
 from ..core.errors import ParameterError, unknown_name
 from ..core.events import Event, OrderEventKind, OrderUpdate, Replace
-from ..core.protocols import CostModel, SlippageModel
+from ..core.protocols import CostModel, Execution, SlippageModel
 from ..enums import OrderType, TimeInForce
 from ..types import Fill, Instrument, Order
 from ..utils.math import floor_to_step
@@ -245,6 +246,7 @@ class _Executions(_SplitQueue):
     rules: BarFill
     costs: CostModel
     slippage: SlippageModel
+    market: Any = None  # what a slippage model may ask; see core.protocols.MarketNow
     _seen: tuple[tuple[str, ...], dict[str, int]] = ((), {})
 
     def _columns_of(self, bars: Bars) -> dict[str, int]:
@@ -268,14 +270,15 @@ class _Executions(_SplitQueue):
         if quantity <= 0.0 or (order.time_in_force is TimeInForce.FOK and quantity < resting.leaves):
             return
         volume[order.symbol] -= quantity
+        trade = Execution(instrument, resting.sign, quantity, price, ts, client_order_id=order.client_order_id)
         if order.order_type in (OrderType.MARKET, OrderType.STOP):
-            price = self.slippage.price(instrument, resting.sign, quantity, price)
+            price = self.slippage.price(trade, self.market)
         resting.leaves -= quantity
         resting.fills += 1
         self.position[order.symbol] += resting.sign * quantity
         if resting.leaves <= 1e-12 * order.quantity:
             del self.working[order.client_order_id]
-        fee = self.costs.fee(instrument, quantity, price, ts)
+        fee = self.costs.fee(trade._replace(price=price))
         name = f"{order.client_order_id}-{resting.fills}"
         yield Fill(ts, name, order.client_order_id, order.symbol, order.side, quantity, price, fee, instrument.currency, rule)
 

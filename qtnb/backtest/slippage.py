@@ -10,16 +10,16 @@ import math
 from dataclasses import dataclass
 
 from ..core.errors import ParameterError
-from ..types import Instrument
+from ..core.protocols import Execution, MarketNow
 
 # %% ../../nbs/backtest/01_slippage.ipynb #6c9828de
 @dataclass(frozen=True)
 class NoSlippage:
     "One gets the price that was shown."
 
-    def price(self, instrument: Instrument, sign: int, quantity: float, price: float) -> float:
+    def price(self, trade: Execution, market: MarketNow) -> float:
         "The price itself."
-        return price
+        return trade.price
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,6 @@ class BpsSlippage:
         if not (math.isfinite(self.rate_bps) and 0.0 <= self.rate_bps < 10_000.0):
             raise ParameterError(f"`rate_bps` of BpsSlippage was {self.rate_bps!r}; it must be a finite number from 0 to below 10000.")
 
-    def price(self, instrument: Instrument, sign: int, quantity: float, price: float) -> float:
+    def price(self, trade: Execution, market: MarketNow) -> float:
         "The price after slippage: higher for a buy (sign +1), lower for a sell (-1)."
-        return price * (1.0 + sign * self.rate_bps * 1e-4)
+        return trade.price * (1.0 + trade.sign * self.rate_bps * 1e-4)

@@ -26,8 +26,12 @@ def _edges() -> dict[tuple[Status, Kind], Status]:
     }
     for status in (Status.SUBMITTED, Status.UNKNOWN):
         table[status, Kind.ACCEPT] = Status.ACCEPTED
+        table[status, Kind.HOLD] = Status.HELD
+        table[status, Kind.RELEASE] = Status.ACCEPTED
+    table[Status.HELD, Kind.HOLD] = Status.HELD
+    table[Status.HELD, Kind.ACCEPT] = table[Status.HELD, Kind.RELEASE] = Status.ACCEPTED
     for status in (Status.ACCEPTED, Status.PARTIALLY_FILLED, Status.PENDING_CANCEL, Status.PENDING_REPLACE):
-        table[status, Kind.ACCEPT] = status
+        table[status, Kind.ACCEPT] = table[status, Kind.HOLD] = table[status, Kind.RELEASE] = status
     sent = [s for s in Status if s not in (Status.NEW, Status.DENIED)]
     live = [s for s in sent if s.is_working]
     for status in sent:
@@ -37,18 +41,19 @@ def _edges() -> dict[tuple[Status, Kind], Status]:
         table[status, Kind.CANCEL] = status if ended else Status.CANCELED
         table[status, Kind.EXPIRE] = status if ended else Status.EXPIRED
         if ended:
-            table[status, Kind.ACCEPT] = status
+            table[status, Kind.ACCEPT] = table[status, Kind.HOLD] = table[status, Kind.RELEASE] = status
             table[status, Kind.CANCEL_REJECT] = table[status, Kind.REPLACE_REJECT] = table[status, Kind.REPLACE] = status
     for status in live:
         table[status, Kind.CANCEL_REQUEST] = Status.PENDING_CANCEL
         table[status, Kind.REPLACE_REQUEST] = Status.PENDING_CANCEL if status is Status.PENDING_CANCEL else Status.PENDING_REPLACE
         for kind in (Kind.CANCEL_REJECT, Kind.REPLACE, Kind.REPLACE_REJECT):
-            table[status, kind] = Status.ACCEPTED
+            table[status, kind] = Status.HELD if status is Status.HELD else Status.ACCEPTED
     for kind in (Kind.REPLACE, Kind.REPLACE_REJECT):
         table[Status.PENDING_CANCEL, kind] = Status.PENDING_CANCEL
     for kind in (Kind.CANCEL_REQUEST, Kind.REPLACE_REQUEST, Kind.CANCEL_REJECT, Kind.REPLACE_REJECT):
         table[Status.UNKNOWN, kind] = Status.UNKNOWN
     table[Status.PENDING_REPLACE, Kind.CANCEL_REJECT] = Status.PENDING_REPLACE
+    table[Status.HELD, Kind.REPLACE_REQUEST] = Status.HELD
     return table
 
 

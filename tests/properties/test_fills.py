@@ -25,6 +25,7 @@ from qtnb.core.book import Book, account_curve
 from qtnb.core.engine import TradingEngine
 from qtnb.core.errors import DataError
 from qtnb.core.events import OrderEventKind, OrderUpdate, Replace
+from qtnb.core.protocols import Execution
 from qtnb.enums import OrderStatus, OrderType, Side, TimeInForce
 from qtnb.types import Fill, Instrument, Order
 
@@ -643,7 +644,7 @@ def test_the_id_of_a_result_tells_inputs_apart() -> None:
 )
 def test_the_fees_of_a_job(options: dict[str, float], quantity: float, fee: float) -> None:
     """Rates add up; the minimum is the least that an execution costs, not something on top."""
-    assert simple_costs(**options).fee(Instrument("IBM"), quantity, 100.0, 0) == pytest.approx(fee, rel=1e-12)
+    assert simple_costs(**options).fee(Execution(Instrument("IBM"), +1, quantity, 100.0, 0)) == pytest.approx(fee, rel=1e-12)
 
 
 def test_the_cap_of_a_commission_wins_over_its_minimum() -> None:
@@ -651,7 +652,7 @@ def test_the_cap_of_a_commission_wins_over_its_minimum() -> None:
     tiered = PerShare(0.0035, minimum=0.35, maximum_bps=100.0)
     vectors = {(100.0, 50.0): 0.35, (1_000.0, 50.0): 3.50, (10.0, 2.0): 0.20, (1.0, 5.0): 0.05}
     for (quantity, price), fee in vectors.items():
-        assert tiered.fee(Instrument("IBM"), quantity, price, 0) == pytest.approx(fee, rel=1e-12)
+        assert tiered.fee(Execution(Instrument("IBM"), +1, quantity, price, 0)) == pytest.approx(fee, rel=1e-12)
 
 
 # -- splits and dividends over raw prices ------------------------------------------------------------------------------------------

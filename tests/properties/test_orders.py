@@ -83,16 +83,20 @@ def rule(status: Status, kind: Kind) -> Status | None:
         return None if kind in OURS else status
     if kind in ENDS:
         return ENDS[kind]
-    if kind is Kind.ACCEPT:
-        return Status.ACCEPTED if status in (Status.SUBMITTED, Status.UNKNOWN) else status
+    if kind in (Kind.ACCEPT, Kind.RELEASE):
+        return Status.ACCEPTED if status in (Status.SUBMITTED, Status.UNKNOWN, Status.HELD) else status
+    if kind is Kind.HOLD:
+        return Status.HELD if status in (Status.SUBMITTED, Status.UNKNOWN) else status
     if kind is Kind.LOSE:
         return Status.UNKNOWN if status in (Status.SUBMITTED, Status.UNKNOWN) else status
     if status is Status.UNKNOWN:
         return Status.ACCEPTED if kind is Kind.REPLACE else Status.UNKNOWN
     if kind is Kind.CANCEL_REQUEST:
         return Status.PENDING_CANCEL
-    if kind is Kind.REPLACE_REQUEST:
+    if kind is Kind.REPLACE_REQUEST and status is not Status.HELD:
         return Status.PENDING_CANCEL if status is Status.PENDING_CANCEL else Status.PENDING_REPLACE
+    if status is Status.HELD:
+        return Status.HELD  # new terms or none, it sleeps until its parent has filled
     awaited = {Status.PENDING_CANCEL: Kind.CANCEL_REJECT, Status.PENDING_REPLACE: (Kind.REPLACE, Kind.REPLACE_REJECT)}.get(status, kind)
     return Status.ACCEPTED if kind in awaited or kind is awaited else status
 
@@ -131,8 +135,8 @@ def test_every_state_can_be_reached() -> None:
     """No state of the list is dead letters, and every state that may hold fills is seen with and without one."""
     assert {status for status, _ in WAYS} == set(Status)
     touched = {status for status, filled in WAYS if filled}
-    assert touched >= set(Status) - {*UNSENT, Status.SUBMITTED, Status.UNKNOWN, Status.ACCEPTED, Status.REJECTED}
-    assert not touched & {*UNSENT, Status.SUBMITTED, Status.UNKNOWN, Status.ACCEPTED}
+    assert touched >= set(Status) - {*UNSENT, Status.SUBMITTED, Status.UNKNOWN, Status.HELD, Status.ACCEPTED, Status.REJECTED}
+    assert not touched & {*UNSENT, Status.SUBMITTED, Status.UNKNOWN, Status.HELD, Status.ACCEPTED}
 
 
 @pytest.mark.parametrize(("place", "kind"), STOPS, ids=[f"{p[0]}-{'filled' if p[1] else 'empty'}-{k}" for p, k in STOPS])
