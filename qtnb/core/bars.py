@@ -73,6 +73,8 @@ class _Panel:
         self.volume = _panel(volume, shape, "volume")
         self.interval, self.adjust = str(interval), adjust
         self._mark: np.ndarray | None = None
+        self._print: str | None = None
+        self.columns: dict[str, int] = {symbol: n for n, symbol in enumerate(self.symbols)}
 
     def __len__(self) -> int:
         "Number of instants T."
@@ -130,8 +132,10 @@ class Bars(_Panel):
         return row_bars(self, row)
 
     def fingerprint(self) -> str:
-        "SHA-256 of the content, as `fingerprint` computes it."
-        return fingerprint(self)
+        "SHA-256 of the content, as `fingerprint` computes it; remembered, since a panel does not change."
+        if self._print is None:
+            self._print = fingerprint(self)
+        return self._print
 
 # %% ../../nbs/core/00b_bars.ipynb #cfbc024c
 def bars_from_frame(
@@ -278,3 +282,4 @@ class BarsWindow(Bars):
         for name in FIELDS:
             setattr(self, name, _read_only(self._room[name][:rows]))
         self._mark = _read_only(self._room["mark"][:rows])
+        self._print = None
