@@ -15,7 +15,8 @@ from scenarios import SYMBOLS, RandomTrader, Session, event_of, play, random_pan
 
 from qtnb.core.bars import FIELDS, Bars, BarsWindow
 from qtnb.core.book import Book, account_curve, equity
-from qtnb.core.context import BarsNow, target_quantity
+from qtnb.core.bars_now import BarsNow
+from qtnb.core.context import target_quantity
 from qtnb.core.engine import TradingEngine
 from qtnb.core.events import Cancel, Control, ControlAction, Halt, OrderEventKind, OrderUpdate, Replace, Submit
 from qtnb.core.orders import client_order_id
