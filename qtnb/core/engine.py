@@ -221,6 +221,13 @@ class TradingEngine(_Account):
         self._bars = BarsNow(window)
         self._times = window.ts.tolist()
 
+    def at_close(self, row: int) -> None:
+        "Know the closes of a row before the strategies do: for whoever looks after the account."
+        self.row = self._bars._row = row
+        self.ts = max(self.ts, self._times[row])
+        if self.splits or self.last:
+            self._refresh()
+
     def step(
         self,
         row: int,  # row of the preloaded window
