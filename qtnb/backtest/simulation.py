@@ -6,10 +6,12 @@
 __all__ = ['Matching', 'Keeping', 'Carrier', 'Simulation']
 
 # %% ../../nbs/backtest/04c_simulation.ipynb #d6814ed2
+import gc
 import heapq
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ..core.bars import Bars
@@ -132,8 +134,8 @@ class Simulation(Carrier):
         times = self.bars.ts.tolist()
         self._others = [(panel.interval, deque(enumerate(panel.ts.tolist()))) for panel in self.others]
         self.engine.warming_up = self.first > 0
-        self.obey(self.engine.start(times[0] - 1))
-        with _bar(len(times), progress) as shown:
+        with _rare_collection(), _bar(len(times), progress) as shown:
+            self.obey(self.engine.start(times[0] - 1))
             self._play(times, shown)
         self.engine.ended = True
         self.obey(self.engine.stop(times[-1]))
@@ -192,6 +194,17 @@ class Simulation(Carrier):
         commands = engine.step(row)
         if commands:
             self.obey(commands)
+
+
+@contextmanager
+def _rare_collection() -> Iterator[None]:
+    "Look for garbage in circles a hundred times less often: a run makes many objects and few circles."
+    before = gc.get_threshold()
+    gc.set_threshold(100 * max(before[0], 700), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class _Silent:

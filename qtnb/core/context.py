@@ -240,8 +240,8 @@ class _OrderingView(_AccountView):
             quantity = self._quantity_of(symbol, notional, limit_price)
         order = Order(
             engine.next_name(lane), engine.ts, symbol, Side.BUY if quantity > 0.0 else Side.SELL, abs(quantity), kind, limit_price,
-            touch_price if touch_price is not None else stop_price, TimeInForce(time_in_force), lane.name, tag, None if expires is None else to_instant(expires),
-            trail_amount, trail_percent, post_only, reduce_only, parent, group,
+            touch_price if touch_price is not None else stop_price, TimeInForce(time_in_force), lane.name, tag,
+            None if expires is None else to_instant(expires), trail_amount, trail_percent, post_only, reduce_only, parent, group,
         )
         return engine.submit(lane, order)
 

@@ -21,7 +21,6 @@ from .orders import OrderState, numbered, order_prefix
 from .protocols import OrderCheck
 from ..enums import OrderStatus, Side
 from ..types import Instrument, Order, order_problem
-from ..utils.math import floor_to_step
 
 # %% ../../nbs/core/05c_desk.ipynb #c58c0ed0
 def off_step(

@@ -258,12 +258,12 @@ class TradingEngine(_Account):
         lane, bars, times = self.lanes[0], self._bars, self._times
         on_data, context = lane.on_data, lane.context
         try:
-            for row in range(row, stop):
-                self.row = bars._row = row
-                self.ts = times[row]
+            for now in range(row, stop):
+                self.row = bars._row = now
+                self.ts = times[now]
                 on_data(context, bars)
                 if self._out:
-                    return row + 1, self.flush()
+                    return now + 1, self.flush()
         except Exception as error:
             raise self.strategy_error(lane, "on_data", error) from error
         return stop, ()
