@@ -123,11 +123,72 @@ class Carrier:
             self.handle(TimerEvent(due, name))
 
 # %% ../../nbs/backtest/04c_simulation.ipynb #2bbbcc6b
-class Simulation(Carrier):
+class _Rows(Carrier):
+    "The part of a simulation that handles one row."
+
+    others: Sequence[Bars] = ()  # panels of other intervals, shown when they close
+    _others: Sequence[tuple[str, deque[tuple[int, int]]]] = ()
+
+    def _row(self, row: int, ts: int) -> None:
+        "Everything that happens at one row, in order."
+        engine, keeper = self.engine, self.keeper
+        if keeper is not None:
+            for event in keeper.due(ts):
+                self.handle(event)
+        while self.actions and self.actions[0][0] == row:
+            self.act(self.actions.popleft()[1])
+        if self._timers:
+            self.ring(ts)
+        if self.venue.working:
+            for event in self.venue.match(self.bars, row):
+                self.handle(event)
+        if keeper is not None:
+            engine.at_close(row)
+            for event in keeper.after(ts, engine.marks):
+                self.handle(event)
+        for interval, rows in self._others:
+            while rows and rows[0][1] <= ts:
+                number, closed = rows.popleft()
+                self.obey(engine.step_other(interval, number, closed))
+        commands = engine.step(row)
+        if commands:
+            self.obey(commands)
+
+# %% ../../nbs/backtest/04c_simulation.ipynb #0f6c33a5
+@contextmanager
+def _rare_collection() -> Iterator[None]:
+    "Look for garbage in circles a hundred times less often: a run makes many objects and few circles."
+    before = gc.get_threshold()
+    gc.set_threshold(100 * max(before[0], 700), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+class _Silent:
+    "No progress bar."
+
+    def __enter__(self) -> None:
+        "Nothing to show."
+
+    def __exit__(self, *error: object) -> None:
+        "Nothing to close."
+
+
+def _bar(count: int, progress: bool) -> Any:
+    "A progress bar when one is wanted."
+    if not progress:
+        return _Silent()
+    from tqdm import tqdm
+
+    return tqdm(total=count, desc="back-test", unit="bar", leave=False)
+
+# %% ../../nbs/backtest/04c_simulation.ipynb #30990f34
+class Simulation(_Rows):
     "One pass over a panel."
 
     first = 0  # row of the first decision that counts; what lies before is warm-up
-    others: Sequence[Bars] = ()  # panels of other intervals, shown when they close
 
     def run(self, *, progress: bool = False) -> None:
         "Play every row; a strategy's error leaves what was done until then."
@@ -169,58 +230,3 @@ class Simulation(Carrier):
         if self._timers:
             until = min(until, bisect_left(times, self._timers[0][0], row))
         return min(until, self.first) if row < self.first else until
-
-    def _row(self, row: int, ts: int) -> None:
-        "Everything that happens at one row, in order."
-        engine, keeper = self.engine, self.keeper
-        if keeper is not None:
-            for event in keeper.due(ts):
-                self.handle(event)
-        while self.actions and self.actions[0][0] == row:
-            self.act(self.actions.popleft()[1])
-        if self._timers:
-            self.ring(ts)
-        if self.venue.working:
-            for event in self.venue.match(self.bars, row):
-                self.handle(event)
-        if keeper is not None:
-            engine.at_close(row)
-            for event in keeper.after(ts, engine.marks):
-                self.handle(event)
-        for interval, rows in self._others:
-            while rows and rows[0][1] <= ts:
-                number, closed = rows.popleft()
-                self.obey(engine.step_other(interval, number, closed))
-        commands = engine.step(row)
-        if commands:
-            self.obey(commands)
-
-
-@contextmanager
-def _rare_collection() -> Iterator[None]:
-    "Look for garbage in circles a hundred times less often: a run makes many objects and few circles."
-    before = gc.get_threshold()
-    gc.set_threshold(100 * max(before[0], 700), *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-class _Silent:
-    "No progress bar."
-
-    def __enter__(self) -> None:
-        "Nothing to show."
-
-    def __exit__(self, *error: object) -> None:
-        "Nothing to close."
-
-
-def _bar(count: int, progress: bool) -> Any:
-    "A progress bar when one is wanted."
-    if not progress:
-        return _Silent()
-    from tqdm import tqdm
-
-    return tqdm(total=count, desc="back-test", unit="bar", leave=False)

@@ -258,6 +258,12 @@ class _OrderingView(_AccountView):
             return math.nan
         return floor_to_step(notional / (price * instrument.multiplier), instrument.lot_size)
 
+# %% ../../nbs/core/05a_context.ipynb #3f2f9ea6
+class _GroupingView(_OrderingView):
+    "The part of a context that writes orders which belong together."
+
+    __slots__ = ()
+
     def group_name(self) -> str:
         "A fresh name for orders of which one takes from the others."
         return "g-" + self._engine.next_name(self._lane)
@@ -287,7 +293,7 @@ class _OrderingView(_AccountView):
         self._engine.emit(Alert(self.ts, level, message))
 
 # %% ../../nbs/core/05a_context.ipynb #9604d12e
-class _TradingView(_OrderingView):
+class _TradingView(_GroupingView):
     "The part of a context that aims at positions."
 
     __slots__ = ()

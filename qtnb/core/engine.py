@@ -16,8 +16,9 @@ from .bars import Bars, BarsWindow
 from .bars_now import BarsNow
 from .book import Book
 from .context import Context, Marks
-from .desk import Desk, Lane
-from .errors import ConfigError, DataError, StateMismatch, unknown_name
+from .crew import Crew
+from .desk import Lane
+from .errors import ConfigError, DataError, StateMismatch
 from qtnb.core.events import (
     BarsEvent,
     CashFlow,
@@ -30,7 +31,6 @@ from qtnb.core.events import (
     Halt,
     OrderEventKind,
     OrderUpdate,
-    SetTimer,
     Submit,
     TimerEvent,
 )
@@ -39,119 +39,8 @@ from .protocols import OrderCheck
 from ..enums import OrderStatus, OrderType, Side, TimeInForce
 from ..types import Fill, Order, Quote, Trade
 
-# %% ../../nbs/core/06_engine.ipynb #d73ca36d
-class _Market(Desk):
-    "The part of an engine that knows prices."
-
-    _bars: BarsNow
-    _times: list[int]
-
-    def watch(self, more: Sequence[Bars]) -> None:
-        "Take panels of other intervals; ConfigError when two have one interval."
-        self.windows: dict[str, Bars] = {self.window.interval: self.window}
-        self._others: dict[str, BarsNow] = {}
-        self.quotes: dict[str, Quote] = {}
-        self.trades: dict[str, Trade] = {}
-        for window in more:
-            if window.interval in self.windows:
-                raise ConfigError(f"two panels had the interval {window.interval!r}; give one panel for each interval.")
-            self.windows[window.interval] = window
-            self._others[window.interval] = BarsNow(window, -1)
-
-    def panel(self, interval: str | None) -> tuple[Bars, int]:
-        "The panel of an interval, and the row that is known of it."
-        if interval is None or interval == self.window.interval:
-            return self.window, self.row
-        if interval not in self._others:
-            raise unknown_name("interval of the run", interval, self.windows)
-        return self.windows[interval], self._others[interval].row
-
-    def last_price(self, symbol: str) -> float:
-        "The last known price; NaN before the first one."
-        if symbol in self.last:
-            return self.last[symbol]
-        close = math.nan if self.row < 0 else self.window.mark.item(self.row, self.column(symbol))
-        if close != close and self.book.holdings[symbol].quantity != 0.0:
-            return self.book.holdings[symbol].average_price
-        return close / self.splits[symbol] if symbol in self.splits else close
-
-    def _refresh(self) -> None:
-        "Forget quotes, trades and splits that a new close has overtaken."
-        now = self._bars
-        self.splits = {s: ratio for s, ratio in self.splits.items() if s not in now}
-        self.last = {s: price for s, price in self.last.items() if s not in now}
-
-# %% ../../nbs/core/06_engine.ipynb #001fbc46
-class _Crew(_Market):
-    "The part of an engine that keeps timers and algorithms."
-
-    sessions: Any = None  # core.sessions.Sessions: the trading calendar, when one is known
-
-    def hire(self) -> None:
-        "Nobody is employed yet."
-        self._timer_owner: dict[str, tuple[Lane, Any, str]] = {}
-        self._schedules: dict[str, Any] = {}
-        self._owners: dict[str, Any] = {}  # algorithm by the name of an order
-        self._owner: Any = None  # algorithm that is being called
-
-    def own_timer(self, name: str, lane: Lane) -> str:
-        "Note whose timer a name is; returns the name under which it runs."
-        own = name
-        if len(self.lanes) > 1 or self._owner is not None:
-            number = lane.algorithms.index(self._owner) if self._owner in lane.algorithms else len(lane.algorithms)
-            own = f"{lane.name}/{'' if self._owner is None else number}/{name}"
-        self._timer_owner[own] = (lane, self._owner, name)
-        return own
-
-    def schedule(self, name: str, schedule: Any, lane: Lane) -> None:
-        "Set a timer at the next instant of a schedule, and again each time it was due."
-        if self.sessions is None:
-            raise DataError(f"schedule {name!r} needs a calendar and none is known; give the run one, for example `Backtest(..., calendar='XNYS')`.")
-        own = self.own_timer(name, lane)
-        self._schedules[own] = schedule
-        self._set_next(own, self.ts)
-
-    def _set_next(self, own: str, after: int) -> None:
-        "Set the next timer of a schedule; none when the calendar ends."
-        due = self._schedules[own].due_after(self.sessions, after)
-        if due is not None:
-            self.emit(SetTimer(due, own))
-
-    def employ(self, algorithm: Any, lane: Lane) -> None:
-        "Let an algorithm work for a strategy."
-        lane.algorithms.append(algorithm)
-        self.direct(lane, algorithm, "on_start")
-
-    def direct(self, lane: Lane, algorithm: Any, hook: str, *arguments: Any) -> None:
-        "Call a hook of an algorithm; what it orders is its own."
-        function = getattr(algorithm, hook, None)
-        if function is None:
-            return
-        before, self._owner = self._owner, algorithm
-        try:
-            function(lane.context, *arguments)
-        except Exception as error:
-            raise self.strategy_error(lane, f"{type(algorithm).__name__}.{hook}", error) from error
-        finally:
-            self._owner = before
-        if algorithm.is_done and algorithm in lane.algorithms:
-            lane.algorithms.remove(algorithm)
-
-    def submit(self, lane: Lane, order: Order) -> str:
-        "Name, check and send an order, and note which algorithm wrote it."
-        if self._owner is not None:
-            self._owners[order.client_order_id] = self._owner
-        return super().submit(lane, order)
-
-    def tell(self, lane: Lane, hook: str, client_order_id: str, news: Any) -> None:
-        "Tell a strategy, and the algorithm that wrote the order, what became of it."
-        self.call(lane, hook, news)
-        owner = self._owners.get(client_order_id) if self._owners else None
-        if owner is not None:
-            self.direct(lane, owner, hook, news)
-
 # %% ../../nbs/core/06_engine.ipynb #50c1b140
-class _Account(_Crew):
+class _Account(Crew):
     "The part of an engine that books."
 
     shares: tuple[float, ...] = (1.0,)
@@ -191,35 +80,9 @@ class _Account(_Crew):
         for lane, weight in zip(self.lanes, weights, strict=True):
             lane.book.apply_cash(CashFlow(flow.ts, flow.kind, flow.amount * weight, flow.currency, flow.symbol, flow.note))
 
-# %% ../../nbs/core/06_engine.ipynb #ff0d5aa1
-class TradingEngine(_Account):
-    "Events in, commands out."
-
-    def __init__(
-        self,
-        strategy: Any,  # core.protocols.Strategy, or a sequence of them
-        window: Bars,  # whole panel (driven by `step`) or a BarsWindow (driven by `process`)
-        *,
-        book: Book,  # the account; must know every symbol of the window
-        run_id: str = "",  # seeds the names of orders
-        checks: Sequence[OrderCheck] = (),  # rules that every order must pass
-        seed: int = 0,  # of the generator that strategies find in `ctx.random`
-        more: Sequence[Bars] = (),  # panels of other intervals
-        sessions: Any = None,  # core.sessions.Sessions, for schedules
-        shares: Sequence[float] | None = None,  # of the cash, one per strategy; None = equal
-        max_orders: int | None = None,  # most orders of one instant; None = 1000, or ten per symbol
-    ):
-        "An engine that has seen nothing yet."
-        super().__init__(window, book, run_id, checks)
-        self.random = np.random.default_rng(seed)
-        self.max_orders = max_orders if max_orders is not None else max(1000, 10 * len(window.symbols))
-        self.sessions, self.marks = sessions, Marks(self)
-        self.watch(more)
-        self.hire()
-        self.open_lanes(strategy if isinstance(strategy, (list, tuple)) else [strategy], shares)
-        self.strategy, self.context = self.lanes[0].strategy, self.lanes[0].context
-        self._bars = BarsNow(window)
-        self._times = window.ts.tolist()
+# %% ../../nbs/core/06_engine.ipynb #c9652082
+class _Stepping(_Account):
+    "The part of an engine that goes over the rows of its panels."
 
     def at_close(self, row: int) -> None:
         "Know the closes of a row before the strategies do: for whoever looks after the account."
@@ -276,6 +139,36 @@ class TradingEngine(_Account):
             self.call(lane, "on_bars", bars)
         return self.flush()
 
+# %% ../../nbs/core/06_engine.ipynb #ff0d5aa1
+class TradingEngine(_Stepping):
+    "Events in, commands out."
+
+    def __init__(
+        self,
+        strategy: Any,  # core.protocols.Strategy, or a sequence of them
+        window: Bars,  # whole panel (driven by `step`) or a BarsWindow (driven by `process`)
+        *,
+        book: Book,  # the account; must know every symbol of the window
+        run_id: str = "",  # seeds the names of orders
+        checks: Sequence[OrderCheck] = (),  # rules that every order must pass
+        seed: int = 0,  # of the generator that strategies find in `ctx.random`
+        more: Sequence[Bars] = (),  # panels of other intervals
+        sessions: Any = None,  # core.sessions.Sessions, for schedules
+        shares: Sequence[float] | None = None,  # of the cash, one per strategy; None = equal
+        max_orders: int | None = None,  # most orders of one instant; None = 1000, or ten per symbol
+    ):
+        "An engine that has seen nothing yet."
+        super().__init__(window, book, run_id, checks)
+        self.random = np.random.default_rng(seed)
+        self.max_orders = max_orders if max_orders is not None else max(1000, 10 * len(window.symbols))
+        self.sessions, self.marks = sessions, Marks(self)
+        self.watch(more)
+        self.hire()
+        self.open_lanes(strategy if isinstance(strategy, (list, tuple)) else [strategy], shares)
+        self.strategy, self.context = self.lanes[0].strategy, self.lanes[0].context
+        self._bars = BarsNow(window)
+        self._times = window.ts.tolist()
+
     def process(
         self,
         event: Event,  # what happened
@@ -289,7 +182,7 @@ class TradingEngine(_Account):
         if event.ts > self.ts:
             self.ts = event.ts
         handler(self, event)
-        return self.flush() if self._out or self._denied else ()
+        return self.flush() if self._out or self._denied else []
 
     def start(self, ts: int) -> Sequence[Command]:
         "Tell the strategies that a run begins."
@@ -300,7 +193,7 @@ class TradingEngine(_Account):
 
     def stop(self, ts: int) -> Sequence[Command]:
         "Tell the strategies that the run is over."
-        self.ts, self.ended = max(self.ts, ts), True
+        self.ts = max(self.ts, ts)
         for lane in self.lanes:
             self.call(lane, "on_stop")
         return self.flush()

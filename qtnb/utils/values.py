@@ -20,7 +20,8 @@ def maker(
     "Make a quick constructor for a frozen dataclass; TypeError when the class is not fit for it."
     if not (dataclasses.is_dataclass(frozen) and "__slots__" in frozen.__dict__) or hasattr(frozen, "__post_init__"):
         raise TypeError(f"{frozen.__name__} is no dataclass with slots and without `__post_init__`; only such a class has a twin.")
-    fields = [(f.name, Any, dataclasses.field(default=f.default)) if f.default is not dataclasses.MISSING else (f.name, Any) for f in dataclasses.fields(frozen)]
+    given = dataclasses.MISSING
+    fields = [(f.name, Any) if f.default is given else (f.name, Any, dataclasses.field(default=f.default)) for f in dataclasses.fields(frozen)]
 
     def freeze(value: Any) -> None:
         "Hand the object over to the frozen class."
