@@ -71,6 +71,10 @@ class MarketNow(Protocol):
         "Mean volume of a session over the sessions before, base units; NaN when there is none."
         ...
 
+    def high_low_spread(self, sessions: int = 20) -> float:
+        "Spread guessed from the highs and lows of the sessions before, in price; NaN when there are too few."
+        ...
+
 
 class SlippageModel(Protocol):
     "Price after slippage."
@@ -83,7 +87,7 @@ class SlippageModel(Protocol):
         "Price of one execution after slippage."
         ...
 
-
+# %% ../../nbs/core/01_protocols.ipynb #cd6855d2
 class CarryModel(Protocol):
     "What holding a position or owing money costs as time passes: borrow, interest, funding."
 
