@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .slippage import check_numbers, fallback, fresh_model, moved
-from ..core.bars import DAY_NS
 from ..core.errors import DataError
 from ..core.protocols import Execution, MarketNow
 
@@ -147,7 +146,7 @@ class SessionImpact:
 
     def price(self, trade: Execution, market: MarketNow) -> float:
         "The price after the impact of this piece on top of the ones before."
-        key, session = (trade.instrument.symbol, trade.sign), (trade.ts - 1) // DAY_NS
+        key, session = (trade.instrument.symbol, trade.sign), market.session
         known = self._traded.get(key)
         before = known[1] if known is not None and known[0] == session else 0.0
         total = before + trade.quantity

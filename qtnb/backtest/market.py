@@ -95,7 +95,7 @@ class _Sessions:
 class _BarNow:
     "The bar at hand, and the spread beside it."
 
-    __slots__ = ("_actions", "_cache", "_columns", "_quoted", "_starts", "bars", "column", "row", "spreads")
+    __slots__ = ("_actions", "_cache", "_columns", "_counted", "_quoted", "_starts", "bars", "column", "row", "spreads")
 
     def __init__(
         self,
@@ -110,7 +110,8 @@ class _BarNow:
         self._quoted: dict[int, float] = {}
         self._actions: dict[int, list[CorporateAction]] = {}
         self._columns: dict[int, _Sessions] = {}
-        self._starts: list[int] = []
+        self._starts: list[int] = [0]  # first row of each session
+        self._counted = 1  # rows whose session is known
         self._cache: dict[tuple[str, int, int], tuple[int, float]] = {}
 
     open = property(lambda self: self.bars.open.item(self.row, self.column), doc="Open of the bar at hand.")
@@ -164,9 +165,23 @@ class BarMarket(_BarNow):
         "Spread estimated from the highs and lows of the sessions before, in price; NaN when fewer than half are known."
         return self._remember("high_low_spread", sessions)
 
+    @property
+    def session(self) -> int:
+        "Running number of the session of the execution, from 0."
+        if self.row >= self._counted:
+            self._count()
+        return bisect_right(self._starts, self.row) - 1
+
+    def _count(self) -> None:
+        "Find the starts of the sessions that have come since the last time."
+        bars, first = self.bars, self._counted - 1
+        days = (bars.ts[first:] - 1) // DAY_NS
+        self._starts += (first + 1 + np.flatnonzero(np.diff(days))).tolist()
+        self._counted = len(bars)
+
     def _remember(self, name: str, sessions: int) -> float:
         "A figure of the column's sessions before the present one; computed once a session."
-        session, key = self._session(), (name, self.column, sessions)
+        session, key = self.session, (name, self.column, sessions)
         known = self._cache.get(key)
         if known is not None and known[0] == session:
             return known[1]
@@ -177,15 +192,6 @@ class BarMarket(_BarNow):
         value = _FIGURES[name](past, bisect_left(past.number, session), sessions, self._actions.get(self.column, ()), int(self.bars.ts[self.row]))
         self._cache[key] = (session, value)
         return value
-
-    def _session(self) -> int:
-        "Running number of the session of the row at hand; finds the starts of sessions that have come since."
-        starts, ts = self._starts, self.bars.ts
-        if not starts or self.row > starts[-1]:
-            seen = starts[-1] if starts else 0
-            days = (ts[seen:] - 1) // DAY_NS
-            starts += ([] if starts else [0]) + (seen + 1 + np.flatnonzero(np.diff(days))).tolist()
-        return bisect_right(starts, self.row) - 1
 
 # %% ../../nbs/backtest/00z_market.ipynb #c08aa269
 def _factors(past: _Sessions, first: int, end: int, actions: Sequence[CorporateAction], now: int) -> list[float]:

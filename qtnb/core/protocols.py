@@ -62,6 +62,7 @@ class MarketNow(Protocol):
     low: float
     close: float
     spread: float  # ask less bid at the execution, in price; NaN when no quote is known
+    session: int  # running number of the trading day
 
     def volatility(self, sessions: int = 20) -> float:
         "Standard deviation of daily simple returns over the sessions before, decimal; NaN when there are too few."
