@@ -144,7 +144,8 @@ class Sum:
         "The one currency of all parts."
         named = [fee_currency_of(model, trade) or trade.instrument.currency for model in self.models]
         if len(set(named)) > 1:
-            raise DataError(f"the fees of {self!r} are taken in {sorted(set(named))}; a sum needs one currency. Let all parts take the fee in the quote currency.")
+            raise DataError(f"the fees of {self!r} are taken in {sorted(set(named))}; a sum needs one currency. "
+                            "Let all parts take the fee in the quote currency.")
         return named[0] if named else ""
 
     def session_end(self, ts: int) -> list[CashFlow]:
