@@ -6,19 +6,20 @@
 __all__ = ['COSTS', 'IbkrTiered', 'IbkrFixed', 'Alpaca', 'AlpacaCrypto', 'BinanceSpot', 'BinanceFutures', 'ByAssetClass',
            'costs_by_name']
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #4143dbd3
+# %% ../../nbs/backtest/00b_brokers.ipynb #7cf680ba
 import functools
 from dataclasses import dataclass
 from typing import Any
 
-from .costs import AtLeast, Bps, MakerTaker, NoCosts, PerOrder, PerShare, fee_currency_of, fresh_costs, received_currency, session_end_flows, simple_costs
+from .costs import AtLeast, Bps, MakerTaker, NoCosts, PerOrder, PerShare, RecentOrders
+from .costs import fee_currency_of, fresh_costs, received_currency, session_end_flows, simple_costs
 from .fees import NEW_YORK, UTC_ZONE, FeeRow, bounded, day_of, find_fee, marginal, shipped_fees, up_to_cent
 from ..core.errors import DataError, ParameterError, unknown_name
 from ..core.events import CashFlow
 from ..core.protocols import CostModel, Execution
 from ..core.registry import Registry
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #f1714c5e
+# %% ../../nbs/backtest/00b_brokers.ipynb #a53a3f04
 @dataclass(frozen=True, kw_only=True)
 class _Dated:
     "Options of every model that reads the table."
@@ -42,7 +43,7 @@ class _Dated:
         "The line that held on a day."
         return find_fee(schedule, fee, day, tier=tier, extra=self.extra, outside=self.outside)
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #3828ae2f
+# %% ../../nbs/backtest/00b_brokers.ipynb #cfb49409
 _REGULATORS = (("us_equity", "SEC"), ("us_equity", "TAF"), ("us_equity", "CAT"))
 
 
@@ -77,7 +78,7 @@ class _Stocks(_Dated):
         "The same fee, line by line and not rounded."
         return self.fresh().lines(trade)
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #3085fec7
+# %% ../../nbs/backtest/00b_brokers.ipynb #a26824bd
 class _StockMeter:
     "What a run has traded this month, and what each order has paid."
 
@@ -86,14 +87,14 @@ class _StockMeter:
         self.model, self.shares = model, model.monthly_shares
         self._day, self._month = "", ""
         self._rates: dict[str, list[tuple[FeeRow, tuple[tuple[float, float], ...]]]] = {}
-        self._orders: dict[str, dict[str, list[float]]] = {}  # order, line -> quantity times rate, value, paid
+        self._orders = RecentOrders()  # order -> line -> quantity times rate, value, paid
 
     def _turn(self, day: str) -> None:
         "Begin a new day, and perhaps a month."
         if self._month and day[:7] != self._month:
             self.shares = 0.0
         if self.model.new_order_each_day:
-            self._orders.clear()
+            self._orders = RecentOrders()
         self._day, self._month = day, day[:7]
         self._rates = {}
 
@@ -108,6 +109,13 @@ class _StockMeter:
             self._rates[liquidity] = found
         return self._rates[liquidity]
 
+    def _order(self, name: str) -> dict[str, list[float]]:
+        "What an order has paid so far; an execution without an order is one of its own."
+        order = self._orders.get(name, {})
+        if name:
+            self._orders.put(name, order)
+        return order
+
     def lines(self, trade: Execution) -> dict[str, float]:
         "What an execution adds to each line of its order."
         _check_stock(trade, self.model)
@@ -115,7 +123,7 @@ class _StockMeter:
         if day != self._day:
             self._turn(day)
         value, commission = trade.quantity * abs(trade.price) * trade.instrument.multiplier, 0.0
-        order = self._orders.setdefault(trade.client_order_id, {}) if trade.client_order_id else {}
+        order = self._order(trade.client_order_id)
         added: dict[str, float] = {}
         for row, tiers in self._lines_of(trade.liquidity):
             if row.side == "sell" and trade.sign > 0:
@@ -124,7 +132,8 @@ class _StockMeter:
                 raw = marginal(tiers, self.shares, trade.quantity) if len(tiers) > 1 else (row.rate or 0.0) * trade.quantity
             else:
                 raw = (row.rate or 0.0) * (value if row.per == "value" else commission)
-            added[row.fee] = _add(order.setdefault(row.fee, [0.0, 0.0, 0.0]), raw, value, row)
+            has_bounds = row.minimum > 0.0 or row.cap is not None or row.cap_of_value is not None
+            added[row.fee] = _add(order.setdefault(row.fee, [0.0, 0.0, 0.0]), raw, value, row) if has_bounds else raw
             if row.fee == "commission":
                 commission = added[row.fee]
         self.shares += trade.quantity
@@ -134,7 +143,7 @@ class _StockMeter:
         "Fee of one execution."
         return sum(self.lines(trade).values())
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #cec2f99d
+# %% ../../nbs/backtest/00b_brokers.ipynb #ffbacb24
 def _add(so_far: list[float], raw: float, value: float, row: FeeRow) -> float:
     "Add an execution to a line of its order; returns what is still to be paid of it."
     so_far[0] += raw
@@ -152,7 +161,7 @@ def _check_stock(trade: Execution, model: object) -> None:
         raise DataError(f"{type(model).__name__} prices US stocks in USD; {instrument.symbol!r} is {instrument.asset_class!r} in {instrument.currency!r}. "
                         "Give each kind of instrument its own model with `ByAssetClass`.")
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #e5102d4c
+# %% ../../nbs/backtest/00b_brokers.ipynb #919aba40
 @dataclass(frozen=True, kw_only=True)
 class IbkrTiered(_Stocks):
     "IBKR Pro, US stocks, tiered."
@@ -171,7 +180,7 @@ class IbkrFixed(_Stocks):
 
     schedule = "ibkr_fixed"
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #72ea267f
+# %% ../../nbs/backtest/00b_brokers.ipynb #4cb53de8
 @dataclass(frozen=True, kw_only=True)
 class Alpaca(_Stocks):
     "US stocks at Alpaca, the commission-free plan."
@@ -215,7 +224,7 @@ class _DayMeter(_StockMeter):
                     flows.append(CashFlow(ts, "fee", -up_to_cent(amount), "USD", note=f"{name} of {day}: {amount:.6f}, rounded up to the cent"))
         return flows
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #ab685353
+# %% ../../nbs/backtest/00b_brokers.ipynb #9db81097
 @dataclass(frozen=True, kw_only=True)
 class _Exchange(_Dated):
     "Maker and taker rates of the day, in UTC."
@@ -254,7 +263,7 @@ def _cached_rate(schedule: str, fee: str, day: str, level: float, extra: tuple[F
     "A rate of the table; the same question is asked for every execution of a day."
     return find_fee(schedule, fee, day, tier=level, extra=extra, outside=outside).rate or 0.0
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #78dd3a5b
+# %% ../../nbs/backtest/00b_brokers.ipynb #202c8826
 @dataclass(frozen=True, kw_only=True)
 class AlpacaCrypto(_Exchange):
     "Crypto at Alpaca."
@@ -301,7 +310,7 @@ class BinanceFutures(_Binance):
     schedule = "binance_usdm"
     from_received = False
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #a2760bfa
+# %% ../../nbs/backtest/00b_brokers.ipynb #cbc6d4c9
 @dataclass(frozen=True, init=False)
 class ByAssetClass:
     "One cost model per asset class."
@@ -341,7 +350,7 @@ class ByAssetClass:
         "What the models charge once a day."
         return [flow for _, model in self.models for flow in session_end_flows(model, ts)]
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #6b00a703
+# %% ../../nbs/backtest/00b_brokers.ipynb #c62b1743
 COSTS: Registry[Any] = Registry("cost model")
 COSTS.register("none", NoCosts)
 COSTS.register("bps", Bps)

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['NoCosts', 'Bps', 'PerShare', 'fresh_costs', 'fee_currency_of', 'session_end_flows', 'AtLeast', 'Sum', 'MakerTaker',
-           'received_currency', 'PerOrder', 'simple_costs']
+           'received_currency', 'RecentOrders', 'PerOrder', 'simple_costs']
 
 # %% ../../nbs/backtest/00_costs.ipynb #a99e1096
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from ..core.errors import DataError, ParameterError
 from ..core.events import CashFlow
@@ -192,6 +193,29 @@ def received_currency(
                         f"Describe the instrument with `Instrument({symbol!r}, base=...)`, or take the fee in the quote currency.")
     return trade.instrument.base
 
+# %% ../../nbs/backtest/00_costs.ipynb #0485d7b5
+class RecentOrders:
+    "What is remembered of the orders that traded lately; the memory stays bounded however many there are."
+
+    def __init__(
+        self,
+        keep: int = 65_536,  # this many orders, at least, are remembered
+    ):
+        "No order yet."
+        self.keep = keep
+        self._young: dict[str, Any] = {}
+        self._old: dict[str, Any] = {}
+
+    def get(self, name: str, default: Any) -> Any:
+        "What is remembered of an order."
+        return self._young[name] if name in self._young else self._old.get(name, default)
+
+    def put(self, name: str, value: Any) -> None:
+        "Remember this of an order."
+        if len(self._young) >= self.keep and name not in self._young:
+            self._old, self._young = self._young, {}
+        self._young[name] = value
+
 # %% ../../nbs/backtest/00_costs.ipynb #2215d665
 @dataclass(frozen=True)
 class PerOrder:
@@ -218,7 +242,7 @@ class _OrderMeter:
     def __init__(self, rule: PerOrder):
         "No order yet."
         self.model = fresh_costs(rule.model)
-        self.paid: dict[str, tuple[float, float, float]] = {}  # quantity, value, fee
+        self.paid = RecentOrders()  # quantity, value, fee
 
     def fee(self, trade: Execution) -> float:
         "What this execution adds to the fee of its order."
@@ -227,7 +251,7 @@ class _OrderMeter:
         quantity, value, fee = self.paid.get(trade.client_order_id, (0.0, 0.0, 0.0))
         quantity, value = quantity + trade.quantity, value + trade.quantity * trade.price
         whole = self.model.fee(trade._replace(quantity=quantity, price=value / quantity))
-        self.paid[trade.client_order_id] = (quantity, value, whole)
+        self.paid.put(trade.client_order_id, (quantity, value, whole))
         return whole - fee
 
     def fee_currency(self, trade: Execution) -> str:
