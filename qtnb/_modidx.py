@@ -214,6 +214,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'qtnb.backtest.carry._check_funding': ('backtest/carry.html#_check_funding', 'qtnb/backtest/carry.py'),
                                      'qtnb.backtest.carry._nanoseconds': ('backtest/carry.html#_nanoseconds', 'qtnb/backtest/carry.py'),
                                      'qtnb.backtest.carry._no_meter': ('backtest/carry.html#_no_meter', 'qtnb/backtest/carry.py'),
+                                     'qtnb.backtest.carry._stamps': ('backtest/carry.html#_stamps', 'qtnb/backtest/carry.py'),
                                      'qtnb.backtest.carry.carries_of': ('backtest/carry.html#carries_of', 'qtnb/backtest/carry.py'),
                                      'qtnb.backtest.carry.collateral_price': ( 'backtest/carry.html#collateral_price',
                                                                                'qtnb/backtest/carry.py'),

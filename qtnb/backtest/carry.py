@@ -6,7 +6,7 @@
 __all__ = ['year_days', 'collateral_price', 'fresh_carry', 'BorrowRate', 'Recall', 'BorrowFee', 'rate_on', 'settled_shorts',
            'InterestRate', 'MarginInterest', 'Funding', 'LedgerReader', 'Carries', 'carries_of']
 
-# %% ../../nbs/backtest/00d_carry.ipynb #d2534cbf
+# %% ../../nbs/backtest/00d_carry.ipynb #1f6438e2
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from ..core.events import CashFlow, Control, ControlAction
 from ..core.protocols import CarryModel
 from ..utils.time import format_ns, index_to_ns
 
-# %% ../../nbs/backtest/00d_carry.ipynb #ebbd6497
+# %% ../../nbs/backtest/00d_carry.ipynb #ef584d60
 _ACT_365 = ("AUD", "CAD", "GBP", "HKD", "NZD", "SGD", "ZAR")
 
 
@@ -44,7 +44,7 @@ def collateral_price(
         return float(math.ceil(round(1.02 * close, 9)))
     return math.ceil(round(105.0 * close, 7)) / 100.0
 
-# %% ../../nbs/backtest/00d_carry.ipynb #ea910920
+# %% ../../nbs/backtest/00d_carry.ipynb #674b4cf1
 def fresh_carry(
     model: CarryModel,  # a description, or a model without memory
 ) -> CarryModel:  # what one run may use up
@@ -84,7 +84,7 @@ class _Nights:
         "What the nights after a day cost."
         raise NotImplementedError
 
-# %% ../../nbs/backtest/00d_carry.ipynb #1250d4a6
+# %% ../../nbs/backtest/00d_carry.ipynb #4947c899
 class BorrowRate(NamedTuple):
     "What it costs to borrow a share, from a day on."
 
@@ -138,7 +138,7 @@ class BorrowFee:
         due = [r for r in self.recalls if first < r.day <= last and r.symbol in book.holdings and book.holdings[r.symbol].quantity < 0.0]
         return [Control(until, ControlAction.FLATTEN, f"the lender recalled {r.symbol} on {r.day} ({zone})", r.symbol) for r in due]
 
-# %% ../../nbs/backtest/00d_carry.ipynb #b3b7800f
+# %% ../../nbs/backtest/00d_carry.ipynb #63d02272
 def _check_dated(rows: Sequence[tuple[str, str, float]], what: str) -> None:
     "Raise SchemaError unless rates are finite and, per key, in ascending order of their days."
     wrong, last = [], {}
@@ -170,7 +170,7 @@ def rate_on(
                         f"Give `BorrowRate({symbol!r}, rate, day)`, or a `default` for every share.")
     return found
 
-# %% ../../nbs/backtest/00d_carry.ipynb #a0297c6e
+# %% ../../nbs/backtest/00d_carry.ipynb #906df43c
 class _BorrowMeter(_Nights):
     "The shorts at the end of the last day."
 
@@ -214,7 +214,7 @@ def settled_shorts(
                 found.append((symbol, currency, shares, collateral_price(mark, currency)))
     return found
 
-# %% ../../nbs/backtest/00d_carry.ipynb #b1685ecb
+# %% ../../nbs/backtest/00d_carry.ipynb #2f45928b
 class InterestRate(NamedTuple):
     "What a balance costs or earns, from a day on."
 
@@ -256,7 +256,7 @@ class MarginInterest:
         latest = max((r.effective_from for r in mine), default="")
         return sorted((r.above, r.rate) for r in mine if r.effective_from == latest)
 
-# %% ../../nbs/backtest/00d_carry.ipynb #c02c8d51
+# %% ../../nbs/backtest/00d_carry.ipynb #94b6123e
 class _InterestMeter(_Nights):
     "The balances at the end of the last day."
 
@@ -289,13 +289,21 @@ class _InterestMeter(_Nights):
                 note = f"{side} of {abs(amount):,.2f} {currency}, {nights} night{'s' if nights > 1 else ''} from {day}"
                 yield CashFlow(ts, "interest", interest, currency, note=note)
 
-# %% ../../nbs/backtest/00d_carry.ipynb #aa4018dc
+# %% ../../nbs/backtest/00d_carry.ipynb #659609ea
 class _Stamps(NamedTuple):
     "Payments of one contract, in time order."
 
     ts: np.ndarray  # (n,) ns UTC
     rate: np.ndarray  # (n,) decimal per payment
     mark: np.ndarray  # (n,) price; NaN = not recorded
+    first: int  # the record speaks for this instant and later ones, ns UTC
+    last: int  # and for no later one than this
+
+
+def _stamps(ts: np.ndarray, rate: np.ndarray, mark: np.ndarray) -> _Stamps:
+    "Payments of one contract; the record reaches one of its longest intervals beyond its ends."
+    longest = int(np.diff(ts).max()) if len(ts) > 1 else 0
+    return _Stamps(ts, rate, mark, int(ts[0]) - longest, int(ts[-1]) + longest)
 
 
 class Funding:
@@ -317,7 +325,7 @@ class Funding:
         symbols = [str(s) for s in rates["symbol"]]
         _check_funding(ts, symbols, rate, mark)
         places = pd.Series(range(len(symbols))).groupby(symbols, sort=True).apply(list)
-        self.stamps = {str(s): _Stamps(ts[rows], rate[rows], mark[rows]) for s, rows in places.items()}
+        self.stamps = {str(s): _stamps(ts[rows], rate[rows], mark[rows]) for s, rows in places.items()}
 
     def __repr__(self) -> str:
         "Name the rates by their content."
@@ -333,7 +341,7 @@ class Funding:
         "A description cannot answer."
         raise _no_meter(self)
 
-# %% ../../nbs/backtest/00d_carry.ipynb #b7680d7e
+# %% ../../nbs/backtest/00d_carry.ipynb #1222f143
 def _nanoseconds(ts: pd.Series, floor: str) -> np.ndarray:
     "Stamps as whole nanoseconds, perhaps rounded down."
     if not isinstance(ts.dtype, pd.DatetimeTZDtype) and ts.dtype.kind in "iu":
@@ -360,7 +368,7 @@ def _check_funding(ts: np.ndarray, symbols: list[str], rate: np.ndarray, mark: n
     if wrong:
         raise SchemaError(f"{len(wrong)} faults in {len(symbols)} lines of funding; mend the frame:", wrong)
 
-# %% ../../nbs/backtest/00d_carry.ipynb #2ca5e9e9
+# %% ../../nbs/backtest/00d_carry.ipynb #f4b7f07c
 class LedgerReader:
     "The positions of a book at any instant, read forward through its ledger."
 
@@ -421,7 +429,7 @@ class _FundingMeter:
         amount = -quantity * mark * instrument.multiplier * rate
         return CashFlow(ts, "funding", amount, instrument.currency, symbol, f"{quantity:g} at {mark:g}, rate {rate:.6%}")
 
-# %% ../../nbs/backtest/00d_carry.ipynb #24f50fce
+# %% ../../nbs/backtest/00d_carry.ipynb #667aa70b
 def _check_covered(book: Any, stamps: Mapping[str, _Stamps], since: int, until: int) -> None:
     "Raise DataError over a perpetual that is held where no funding was recorded."
     for symbol, holding in book.holdings.items():
@@ -431,13 +439,12 @@ def _check_covered(book: Any, stamps: Mapping[str, _Stamps], since: int, until: 
         if mine is None:
             raise DataError(f"{symbol!r} is a perpetual, was held at {format_ns(until)}, and has no funding rates, and what is not known is not 0. "
                             f"Give its payments to `Funding`; there are those of {sorted(stamps)}.")
-        longest = int(np.diff(mine.ts).max()) if len(mine.ts) > 1 else 0
-        if until < mine.ts[0] - longest or until > mine.ts[-1] + longest:
+        if not mine.first <= until <= mine.last:
             first, last = format_ns(int(mine.ts[0])), format_ns(int(mine.ts[-1]))
             raise DataError(f"{symbol!r} was held at {format_ns(until)}, and its funding was recorded from {first} to {last}. "
                             "Give the missing payments, or trade within the record.")
 
-# %% ../../nbs/backtest/00d_carry.ipynb #56e6c42a
+# %% ../../nbs/backtest/00d_carry.ipynb #e2175363
 class Carries:
     "Several carry models, their flows in time order."
 
