@@ -55,7 +55,7 @@ class Sources:
             text = path.read_text(encoding="utf-8")
             self.files[module] = hashlib.sha256(text.encode()).hexdigest()
             self.needs[module] = imported(ast.parse(text), inside)
-        data = sorted(p for p in (NBS / "sample").glob("*") if p.suffix in (".parquet", ".csv"))
+        data = sorted(p for folder in ("sample", "schedules") for p in (NBS / folder).glob("*") if p.suffix in (".parquet", ".csv"))
         self.sample = hashlib.sha256(b"".join(p.read_bytes() for p in data)).hexdigest()
 
     def closure(self, names: set[str]) -> set[str]:
