@@ -203,6 +203,8 @@ class _Recording(_Inputs):
         result = record(engine, bars, fills=simulation.fills, manifest=manifest, periods_per_year=self.periods_per_year)
         result.manifest["execution"] = execution_summary(result, bars)
         result.manifest["warnings"] = execution_warnings(result.manifest["execution"]) + unexplained_jumps(self.bars, self.actions) + self.delistings
+        if simulation.late:
+            result.manifest["warnings"].append(f"{simulation.late} orders were written after the last bar, in `on_stop`; nothing comes that could fill them.")
         if failure:
             result.manifest["stopped"] = failure
         if engine.withheld:

@@ -189,6 +189,7 @@ class Simulation(_Rows):
     "One pass over a panel."
 
     first = 0  # row of the first decision that counts; what lies before is warm-up
+    late = 0  # orders written after the last bar
 
     def run(self, *, progress: bool = False) -> None:
         "Play every row; a strategy's error leaves what was done until then."
@@ -198,8 +199,9 @@ class Simulation(_Rows):
         with _rare_collection(), _bar(len(times), progress) as shown:
             self.obey(self.engine.start(times[0] - 1))
             self._play(times, shown)
-        self.engine.ended = True
+        before = len(self.engine.orders)
         self.obey(self.engine.stop(times[-1]))
+        self.late = len(self.engine.orders) - before
 
     def _play(self, times: list[int], shown: Any) -> None:
         "Row after row."

@@ -66,7 +66,7 @@ class Records:
         self.working: dict[str, OrderState] = {}
         self.by_symbol: dict[str, dict[str, OrderState]] = {s: {} for s in self.instruments}
         self.ts = 0
-        self.halted = self.reducing = self.ended = self.warming_up = False
+        self.halted = self.reducing = self.warming_up = False
         self.withheld = 0  # orders written during the warm-up
         self.splits: dict[str, float] = {}  # ratio of a split since the symbol's last close
         self.last: dict[str, float] = {}  # price of the last quote or trade, where it is newer than the last close
@@ -139,8 +139,6 @@ class _Reasons(Records):
 
     def _stopped(self, order: Order) -> str:
         "Whether trading has stopped for this order."
-        if self.ended:
-            return "the run is over; nothing comes after it that could fill an order"
         held = self.book.holdings[order.symbol].quantity
         if order.quantity <= self.reducible(order, held):
             return ""
@@ -192,7 +190,7 @@ class Denials(_Reasons):
             problem = self._too_small(order, instrument)
         if not problem and order.parent:
             problem = self._orphan(order)
-        if not problem and (self.halted or self.reducing or self.ended):
+        if not problem and (self.halted or self.reducing):
             problem = self._stopped(order)
         return problem
 

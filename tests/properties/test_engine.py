@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scenarios import SYMBOLS, RandomTrader, Session, event_of, play, random_panel, replay
 
 from qtnb.core.bars import FIELDS, Bars, BarsWindow
-from qtnb.core.book import Book, account_curve, equity
 from qtnb.core.bars_now import BarsNow
+from qtnb.core.book import Book, account_curve, equity
 from qtnb.core.context import target_quantity
 from qtnb.core.engine import TradingEngine
 from qtnb.core.events import Cancel, Control, ControlAction, Halt, OrderEventKind, OrderUpdate, Replace, Submit
