@@ -1,0 +1,61 @@
+"""Cut the excerpts of this folder out of a checkout of QuantConnect/Lean: `python make_excerpts.py LEAN_CHECKOUT`."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+
+HERE = Path(__file__).parent / "data"
+DAILY = {  # ticker to the dates that a reference needs and the bundled sample lacks
+    "SPY": ("1998-01-01", "2018-01-31"),
+    "AAPL": ("2014-06-05", "2014-06-11"),
+    "AAPL ": ("2016-01-01", "2016-12-31"),
+    "FB": ("2016-01-01", "2016-12-31"),
+    "IWM": ("2016-01-01", "2016-12-31"),
+    "WM": ("2016-01-01", "2016-12-31"),
+}
+FACTORS = ("AAPL", "AIG", "BAC", "BNO", "EEM", "FB", "GOOG", "GOOGL", "IBM", "IWM", "QQQ", "SPY", "USO", "WM")
+
+
+def unzip(path: Path) -> io.BytesIO:
+    """The only file of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return io.BytesIO(archive.read(archive.namelist()[0]))
+
+
+def daily(lean: Path) -> pd.DataFrame:
+    """Raw daily bars, prices as the source's integers (dollars times 10,000)."""
+    parts = []
+    for name, (first, last) in DAILY.items():
+        ticker = name.strip()
+        table = pd.read_csv(unzip(lean / f"Data/equity/usa/daily/{ticker.lower()}.zip"), header=None, names=["date", "open", "high", "low", "close", "volume"])
+        table["date"] = pd.to_datetime(table["date"].str[:8], format="%Y%m%d").dt.strftime("%Y-%m-%d")
+        parts.append(table[table["date"].between(first, last)].assign(symbol=ticker))
+    return pd.concat(parts)[["symbol", "date", "open", "high", "low", "close", "volume"]]
+
+
+def factors(lean: Path) -> pd.DataFrame:
+    """The factor files as they are."""
+    parts = []
+    for ticker in FACTORS:
+        path = lean / f"Data/equity/usa/factor_files/{ticker.lower()}.csv"
+        table = pd.read_csv(path, header=None, names=["date", "price_factor", "split_factor", "reference"], dtype=str)
+        table["date"] = pd.to_datetime(table["date"], format="%Y%m%d").dt.strftime("%Y-%m-%d")
+        parts.append(table.assign(symbol=ticker))
+    return pd.concat(parts)[["symbol", "date", "price_factor", "split_factor", "reference"]]
+
+
+def main(lean: Path) -> None:
+    """Write every excerpt."""
+    HERE.mkdir(exist_ok=True)
+    zipped = {"method": "gzip", "mtime": 0}
+    daily(lean).to_csv(HERE / "lean_daily.csv.gz", index=False, compression=zipped)
+    factors(lean).to_csv(HERE / "lean_factors.csv", index=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
