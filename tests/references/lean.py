@@ -220,3 +220,55 @@ class StopLimitTrend(Strategy):
             self.bought = ctx.order("SPY", 100, stop_price=bar.high * 1.10, limit_price=bar.high * 1.11, time_in_force="gtc")
         elif ctx.position("SPY") and not self.sold and not up:
             self.sold = ctx.order("SPY", -100, stop_price=bar.low * 0.99, limit_price=bar.low * 0.98, time_in_force="gtc")
+
+
+# -- intraday ----------------------------------------------------------------------------------------------------------------------
+
+
+def intraday(name: str) -> Bars:
+    """The bars of SPY of one of the two intraday excerpts, adjusted, stamped at their ends."""
+    table = pd.read_csv(DATA / name)
+    if "second" in table:
+        day, ends = pd.to_datetime(table["date"]), pd.to_timedelta(table["second"] + 1, unit="s")
+        interval = "1s"
+    else:
+        start = pd.to_datetime(table["start"], format="%Y%m%d %H:%M")
+        day, ends, interval = start.dt.normalize(), start - start.dt.normalize() + pd.Timedelta(hours=1), "1h"
+    ts = pd.DatetimeIndex(day + ends).tz_localize("America/New_York").as_unit("ns").asi8
+    scale = _scale("SPY", pd.Index(day.dt.strftime("%Y-%m-%d"))) / 10_000
+    prices = {field: (table[field] * scale).to_numpy(np.float64)[:, None] for field in FIELDS[:4]}
+    return Bars(ts, ("SPY",), **prices, volume=table["volume"].to_numpy(np.float64)[:, None], interval=interval, adjust="all")
+
+
+class HourlyLimits(Strategy):
+    """At every full hour a limit order at the last price: buys on the first two days, sales after (LimitFill)."""
+
+    def on_start(self, ctx: Context) -> None:
+        opening = pd.Timestamp("2013-10-07 10:00", tz="America/New_York")
+        for day in range(5):
+            for hour in range(7):
+                ctx.set_timer("limit", opening + pd.Timedelta(days=day, hours=hour) + pd.Timedelta(1, "ns"))
+
+    def on_timer(self, ctx: Context, name: str) -> None:
+        quantity = 10.0 if ctx.now < pd.Timestamp("2013-10-09", tz="America/New_York") else -10.0
+        ctx.order("SPY", quantity, limit_price=ctx.price("SPY"), time_in_force="gtc")
+
+    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+        """Nothing: the clock decides."""
+
+
+class OneStop(Strategy):
+    """At the first noon a stop order to buy two dollars below the market: it is woken at once (StopMarketOrder)."""
+
+    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+        if ctx.row == 2:
+            ctx.order("SPY", 1.0, stop_price=bars["SPY"].close - 2.0, time_in_force="gtc")
+
+
+class TwoAtTheOpen(Strategy):
+    """Two orders between the sessions, for the open (MarketOnOpenOrder)."""
+
+    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+        if ctx.row == 6:
+            ctx.order("SPY", 1.0)
+            ctx.order("SPY", 1.0)

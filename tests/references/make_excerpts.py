@@ -49,11 +49,35 @@ def factors(lean: Path) -> pd.DataFrame:
     return pd.concat(parts)[["symbol", "date", "price_factor", "split_factor", "reference"]]
 
 
+def seconds(lean: Path) -> pd.DataFrame:
+    """Second bars of SPY in regular hours, 2013-10-07 to 11, thinned: of each clock hour the first and the last, and those with a new high or low in it."""
+    parts = []
+    for date in pd.bdate_range("2013-10-07", "2013-10-11"):
+        path = lean / f"Data/equity/usa/second/spy/{date:%Y%m%d}_trade.zip"
+        table = pd.read_csv(unzip(path), header=None, names=["second", "open", "high", "low", "close", "volume"])
+        table["second"] //= 1000
+        table = table[table["second"].between(34_200, 57_599)]
+        hour = table["second"] // 3600
+        keep = ~hour.duplicated() | ~hour.duplicated(keep="last")
+        keep |= table["high"] > table.groupby(hour)["high"].transform(lambda h: h.cummax().shift())
+        keep |= table["low"] < table.groupby(hour)["low"].transform(lambda low: low.cummin().shift())
+        parts.append(table[keep].assign(date=f"{date:%Y-%m-%d}"))
+    return pd.concat(parts)[["date", "second", "open", "high", "low", "close", "volume"]]
+
+
+def hours(lean: Path) -> pd.DataFrame:
+    """Hour bars of SPY, 2021-03-01 to 03."""
+    table = pd.read_csv(unzip(lean / "Data/equity/usa/hour/spy.zip"), header=None, names=["start", "open", "high", "low", "close", "volume"])
+    return table[table["start"].str[:8].between("20210301", "20210303")]
+
+
 def main(lean: Path) -> None:
     """Write every excerpt."""
     HERE.mkdir(exist_ok=True)
     zipped = {"method": "gzip", "mtime": 0}
     daily(lean).to_csv(HERE / "lean_daily.csv.gz", index=False, compression=zipped)
+    seconds(lean).to_csv(HERE / "lean_spy_seconds.csv.gz", index=False, compression=zipped)
+    hours(lean).to_csv(HERE / "lean_spy_hours.csv", index=False)
     factors(lean).to_csv(HERE / "lean_factors.csv", index=False)
 
 
