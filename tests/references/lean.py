@@ -11,6 +11,7 @@ import math
 from collections import deque
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ import pandas as pd
 from qtnb.backtest.costs import PerShare
 from qtnb.backtest.engine import Backtest
 from qtnb.core.bars import FIELDS, Bars
-from qtnb.core.context import BarsNow, Context
+from qtnb.core.context import Context
 from qtnb.data.sample import sample_bars
 from qtnb.strategies.base import Strategy
 from qtnb.types import Instrument
@@ -54,7 +55,7 @@ def panel(*symbols: str, start: str, end: str, adjust: str = "all") -> Bars:
     wide = {field: values.loc[dates].to_numpy(np.float64) for field, values in wide.items()}
     if adjust == "all":
         scale = np.column_stack([_scale(symbol, dates) for symbol in symbols])
-        wide |= {field: wide[field] * scale for field in ("open", "high", "low", "close")}
+        wide |= {field: (wide[field] * scale).round(9) for field in ("open", "high", "low", "close")}
     ts = (pd.DatetimeIndex(dates) + pd.Timedelta(hours=16)).tz_localize("America/New_York").as_unit("ns").asi8
     return Bars(ts, symbols, **wide, adjust=adjust)
 
@@ -126,7 +127,7 @@ class BuyOnce(Strategy):
         super().__init__()
         self.weights, self.again, self.text = weights, again, repr(sorted(weights.items()))
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         if self.again or not any(ctx.position(s) for s in self.weights):
             for symbol, weight in self.weights.items():
                 set_holdings(ctx, symbol, weight)
@@ -156,7 +157,7 @@ class MacdTrend(Strategy):
     def on_start(self, ctx: Context) -> None:
         self.fast, self.slow, self.signal = Ema(12), Ema(26), Ema(9)
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         close = bars["SPY"].close
         ready = self.fast.update(close) & self.slow.update(close)
         if not (ready and self.signal.update(self.fast.value - self.slow.value)):
@@ -177,7 +178,7 @@ class Ribbon(Strategy):
     def on_start(self, ctx: Context) -> None:
         self.seen: deque[float] = deque(maxlen=31)
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         self.seen.append(bars["SPY"].close)
         if len(self.seen) < 31:
             return
@@ -191,7 +192,7 @@ class Ribbon(Strategy):
 class InAndOut(Strategy):
     """Buy ten times equity, spread over sixteen names of which fourteen have data, and sell all of it a day later (TotalPortfolioValue)."""
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         held = any(ctx.position(s) for s in ctx.symbols)
         for symbol in ctx.symbols:
             set_holdings(ctx, symbol, 0.0 if held else 10.0 / 16, leverage=100.0)
@@ -200,7 +201,7 @@ class InAndOut(Strategy):
 class ShortUntilSplit(Strategy):
     """Go short with the whole account, once (EquitySplitHoldingsDaily)."""
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         if ctx.row == 0:
             set_holdings(ctx, "AAPL", -1.0)
 
@@ -211,15 +212,15 @@ class StopLimitTrend(Strategy):
     def on_start(self, ctx: Context) -> None:
         self.fast, self.slow, self.bought, self.sold = Ema(30), Ema(60), "", ""
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         bar = bars["SPY"]
         if not (self.fast.update(bar.close) & self.slow.update(bar.close)):
             return
         up = self.fast.value > self.slow.value * 1.001
         if not self.bought and up:
-            self.bought = ctx.order("SPY", 100, stop_price=bar.high * 1.10, limit_price=bar.high * 1.11, time_in_force="gtc")
+            self.bought = ctx.order("SPY", 100, stop_price=round(bar.high * 1.10, 9), limit_price=round(bar.high * 1.11, 9), time_in_force="gtc")
         elif ctx.position("SPY") and not self.sold and not up:
-            self.sold = ctx.order("SPY", -100, stop_price=bar.low * 0.99, limit_price=bar.low * 0.98, time_in_force="gtc")
+            self.sold = ctx.order("SPY", -100, stop_price=round(bar.low * 0.99, 9), limit_price=round(bar.low * 0.98, 9), time_in_force="gtc")
 
 
 # -- intraday ----------------------------------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def intraday(name: str) -> Bars:
         day, ends, interval = start.dt.normalize(), start - start.dt.normalize() + pd.Timedelta(hours=1), "1h"
     ts = pd.DatetimeIndex(day + ends).tz_localize("America/New_York").as_unit("ns").asi8
     scale = _scale("SPY", pd.Index(day.dt.strftime("%Y-%m-%d"))) / 10_000
-    prices = {field: (table[field] * scale).to_numpy(np.float64)[:, None] for field in FIELDS[:4]}
+    prices = {field: (table[field] * scale).to_numpy(np.float64).round(9)[:, None] for field in FIELDS[:4]}
     return Bars(ts, ("SPY",), **prices, volume=table["volume"].to_numpy(np.float64)[:, None], interval=interval, adjust="all")
 
 
@@ -253,22 +254,22 @@ class HourlyLimits(Strategy):
         quantity = 10.0 if ctx.now < pd.Timestamp("2013-10-09", tz="America/New_York") else -10.0
         ctx.order("SPY", quantity, limit_price=ctx.price("SPY"), time_in_force="gtc")
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         """Nothing: the clock decides."""
 
 
 class OneStop(Strategy):
     """At the first noon a stop order to buy two dollars below the market: it is woken at once (StopMarketOrder)."""
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         if ctx.row == 2:
-            ctx.order("SPY", 1.0, stop_price=bars["SPY"].close - 2.0, time_in_force="gtc")
+            ctx.order("SPY", 1.0, stop_price=round(bars["SPY"].close - 2.0, 9), time_in_force="gtc")
 
 
 class TwoAtTheOpen(Strategy):
     """Two orders between the sessions, for the open (MarketOnOpenOrder)."""
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         if ctx.row == 6:
             ctx.order("SPY", 1.0)
             ctx.order("SPY", 1.0)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from qtnb.backtest.costs import NoCosts, PerShare
 from qtnb.backtest.engine import Backtest
 from qtnb.backtest.execution_sim import BarFill
 from qtnb.core.bars import FIELDS, Bars
-from qtnb.core.context import BarsNow, Context
+from qtnb.core.context import Context
 from qtnb.core.protocols import Execution
 from qtnb.strategies.base import Strategy
 from qtnb.types import Instrument
@@ -56,7 +57,7 @@ class CloseCrossesAverage(Strategy):
         super().__init__()
         self.period, self.hold, self.before = period, hold, 0.0
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         closes = ctx.history("close", self.period, symbol="INDEX")
         if len(closes) < self.period:
             return
@@ -109,7 +110,7 @@ class AverageCross(Strategy):
         super().__init__()
         self.fast, self.slow, self.fee, self.opens, self.known = fast, slow, fee, tuple(opens), len(opens)
 
-    def on_data(self, ctx: Context, bars: BarsNow) -> None:
+    def on_data(self, ctx: Context, bars: Any) -> None:
         closes = ctx.history("close", self.slow + 1, symbol="GOOG")
         if len(closes) <= self.slow or ctx.row + 1 == self.known:
             return
