@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import peers  # noqa: E402
+import record  # noqa: E402
 from cases import CASES, OPTIMISED, Case  # noqa: E402
 
 
@@ -35,3 +37,20 @@ def test_backtrader_optimised() -> None:
         pytest.skip(f"{peers.INDEX} cannot be shipped; set QTNB_SHARED_DATA to a folder with index/{peers.INDEX}.")
     ours = [float(peers.backtrader(period, futures=True, hold=True).equity.iloc[-1]) for period in range(5, 45)]
     np.testing.assert_array_equal(np.round(ours, 2), OPTIMISED)
+
+
+def test_what_the_page_records_is_what_comes_out() -> None:
+    """The table for data that cannot be shipped is the one that `record.py` would write."""
+    if not all(case.available for case in CASES):
+        pytest.skip("the data of all references are needed; see `data_file` in tests/references/peers.py.")
+    with record.FILE.open(encoding="utf-8") as file:
+        assert list(csv.DictReader(file)) == [{k: str(v) for k, v in row.items()} for row in record.rows()]
+
+
+def test_the_excerpts_are_small_and_accounted_for() -> None:
+    """Every file of data is named in its provenance, and all together stay below a megabyte."""
+    folder = Path(__file__).parent / "data"
+    text = (folder / "PROVENANCE.md").read_text(encoding="utf-8")
+    files = [path for path in folder.iterdir() if path.name != "PROVENANCE.md"]
+    assert all(f"`{path.name}`" in text for path in files)
+    assert sum(path.stat().st_size for path in files) < 1_000_000
