@@ -106,6 +106,19 @@ def closed_at_the_last_open(result: Any) -> Lines:
 
 
 
+def funding_and_closing(result: Any) -> Lines:
+    """Funding at 08, 16 and 24 o'clock; and Lean's equity of contracts is what would be left after closing them, at the bid and for the fee."""
+    hours = lean.perpetual()
+    held = float(result.fills["quantity"].iloc[0])
+    marks = hours["close"][hours.index.hour % 8 == 0]
+    last, bid = float(hours["close"].iloc[-1]), float(hours["bid"].iloc[-1])
+    return {
+        f"funding of {lean.FUNDING_RATE} on {held:g} at {', '.join(f'{m:.4f}' for m in marks)}": -held * lean.FUNDING_RATE * float(marks.sum()),
+        f"valued at the bid {bid:.4f} instead of the last trade {last:.4f}": held * (bid - last),
+        "the fee of closing at that bid, 0.05 %": -held * bid * 0.0005,
+    }
+
+
 # -- the cases ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +171,8 @@ CASES = [
          "a stop that the open has passed, hourly bars", fees=1.00, fills=1),
     Case("MarketOnOpenOrder", LEAN + "MarketOnOpenOrderRegressionAlgorithm.cs", 99_981.16, lambda: lean.run(lean.TwoAtTheOpen(), lean.intraday(HOURS)),
          "two orders for the open, the minimum fee on each, hourly bars", fees=2.00, fills=2),
+    Case("CryptoFutureHourlyMarginInterest", LEAN + "CryptoFutureHourlyMarginInterestRegressionAlgorithm.cs", 1_000_207.90, lean.run_perpetual,
+         "a perpetual future, a fee in basis points, funding", fees=0.15, fills=1, lines=funding_and_closing),
     Case("backtrader, stock", BACKTRADER + "test_strategy_unoptimized.py", 10_284.10, partial(peers.backtrader, 15, futures=False),
          "23 fills without fees", fills=23, needs=peers.INDEX),
     Case("backtrader, future", BACKTRADER + "test_strategy_unoptimized.py", 12_795.00, partial(peers.backtrader, 15, futures=True),

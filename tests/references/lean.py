@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qtnb.backtest.costs import PerShare
+from qtnb.backtest.costs import Bps, PerShare
 from qtnb.backtest.engine import Backtest
 from qtnb.core.bars import FIELDS, Bars
 from qtnb.core.context import Context
@@ -273,3 +273,32 @@ class TwoAtTheOpen(Strategy):
         if ctx.row == 6:
             ctx.order("SPY", 1.0)
             ctx.order("SPY", 1.0)
+
+
+# -- a perpetual future ------------------------------------------------------------------------------------------------------------
+
+FUNDING_RATE = 0.0001  # Data/cryptofuture/binance/margin_interest/adausdt.csv: one row, 2022-12-13
+
+
+@cache
+def perpetual() -> pd.DataFrame:
+    """Hour bars of ADAUSDT on 2022-12-13 by their ends, UTC, with the last bid and ask of each hour."""
+    hours = pd.read_csv(DATA / "lean_adausdt_hours.csv")
+    ends = pd.to_datetime(hours.pop("start"), format="%Y%m%d %H:%M", utc=True) + pd.Timedelta(hours=1)
+    return hours.set_index(pd.DatetimeIndex(ends, name="ts").as_unit("ns"))
+
+
+class BuyAThousand(Strategy):
+    """Buy a thousand contracts at the first chance and keep them (CryptoFutureHourlyMarginInterest)."""
+
+    def on_data(self, ctx: Context, bars: Any) -> None:
+        if ctx.row == 0:
+            ctx.order("ADAUSDT", 1000.0)
+
+
+def run_perpetual() -> Any:
+    """The run: 1,000,000 dollars that lie idle and 200 of the quote currency, a taker fee of 0.05 %."""
+    hours = perpetual()
+    bars = Bars(hours.index.asi8, ("ADAUSDT",), **{field: hours[field].to_numpy(np.float64)[:, None] for field in FIELDS}, interval="1h")
+    instrument = Instrument("ADAUSDT", asset_class="perpetual", tick_size=0.0001, base="ADA")
+    return run(BuyAThousand(), bars, symbols={"ADAUSDT": instrument}, cash=1_000_200.0, costs=Bps(5.0))

@@ -71,6 +71,14 @@ def hours(lean: Path) -> pd.DataFrame:
     return table[table["start"].str[:8].between("20210301", "20210303")]
 
 
+def perpetual(lean: Path) -> pd.DataFrame:
+    """Hour bars of the perpetual ADAUSDT on 2022-12-13: trades, and the last bid of each hour."""
+    folder = lean / "Data/cryptofuture/binance/hour"
+    trades = pd.read_csv(unzip(folder / "adausdt_trade.zip"), header=None, names=["start", "open", "high", "low", "close", "volume"], dtype=str)
+    quotes = pd.read_csv(unzip(folder / "adausdt_quote.zip"), header=None, usecols=[0, 4, 9], names=["start", "bid", "ask"], dtype=str)
+    return trades.merge(quotes, on="start")
+
+
 def main(lean: Path) -> None:
     """Write every excerpt."""
     HERE.mkdir(exist_ok=True)
@@ -78,6 +86,7 @@ def main(lean: Path) -> None:
     daily(lean).to_csv(HERE / "lean_daily.csv.gz", index=False, compression=zipped)
     seconds(lean).to_csv(HERE / "lean_spy_seconds.csv.gz", index=False, compression=zipped)
     hours(lean).to_csv(HERE / "lean_spy_hours.csv", index=False)
+    perpetual(lean).to_csv(HERE / "lean_adausdt_hours.csv", index=False)
     factors(lean).to_csv(HERE / "lean_factors.csv", index=False)
 
 
