@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BarView']
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #2f1c85c9
+# %% ../../nbs/backtest/02e_bar_view.ipynb #6c9c3fbe
 import numpy as np
 
 from .bar_path import Path, bar_path
@@ -13,7 +13,7 @@ from .fill_rules import BarFill
 from ..core.bars import DAY_NS, Bars, BarsWindow
 from ..enums import Interval
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #ce6e0ab4
+# %% ../../nbs/backtest/02e_bar_view.ipynb #5071ae83
 class _Detail:
     "Bars of a shorter interval, by the bars that contain them."
 
@@ -44,40 +44,19 @@ class _Detail:
                 points += [min(max(p, low), high) for p in bar_path((o, h, l, c), held=held)]
         return tuple(points)
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #0524f6aa
+# %% ../../nbs/backtest/02e_bar_view.ipynb #942178d5
 def _length(interval: str) -> int:
     "Longest time that a bar may take, ns: a day for daily bars."
     return DAY_NS if interval == "1d" else Interval(interval).nanoseconds
 
 
-class BarView:
-    "What a venue asks about bars."
+class _Sessions:
+    "Where sessions begin and end on a panel."
 
-    def __init__(
-        self,
-        rules: BarFill,  # how orders fill
-    ):
-        "A view by these rules."
+    def __init__(self, rules: BarFill):
+        "By these rules."
         self.rules = rules
-        self._detail = _Detail(rules.detail) if rules.detail is not None else None
         self._closes = frozenset(rules.closing_times or ())
-
-    def path(
-        self,
-        bars: Bars,  # the panel
-        row: int,  # which bar
-        column: int,  # of which symbol
-        prices: tuple[float, float, float, float],  # open, high, low, close
-        held: float,  # signed position, decides ties
-    ) -> Path:  # points in the order they are visited
-        "The path inside a bar."
-        if self._detail is not None:
-            until = int(bars.ts[row])
-            since = max(int(bars.ts[row - 1]) if row else 0, until - _length(bars.interval))
-            found = self._detail.path(bars.symbols[column], since, until, held, (prices[2], prices[1]))
-            if found:
-                return found
-        return bar_path(prices, self.rules.path, held=held)
 
     def opens_session(
         self,
@@ -112,6 +91,46 @@ class BarView:
             closes = self._count_bars(bars, row + 1, self._bounds(bars, row)[1], column) == 0
         return closes and since <= end - _length(bars.interval) and since <= end - self.rules.cutoff_seconds * 1e9
 
+    def _bounds(self, bars: Bars, row: int) -> tuple[int, int]:
+        "First row of the session of a row, and the row after its last."
+        day = (int(bars.ts[row]) - 1) // DAY_NS
+        first, end = np.searchsorted(bars.ts, (day * DAY_NS + 1, (day + 1) * DAY_NS + 1)).tolist()
+        return first, end
+
+    def _count_bars(self, bars: Bars, first: int, end: int, column: int) -> int:
+        "Number of bars that a symbol has in some rows."
+        close = bars.close[first:end, column]
+        return int((close == close).sum())
+
+# %% ../../nbs/backtest/02e_bar_view.ipynb #be334c82
+class BarView(_Sessions):
+    "What a venue asks about bars."
+
+    def __init__(
+        self,
+        rules: BarFill,  # how orders fill
+    ):
+        "A view by these rules."
+        super().__init__(rules)
+        self._detail = _Detail(rules.detail) if rules.detail is not None else None
+
+    def path(
+        self,
+        bars: Bars,  # the panel
+        row: int,  # which bar
+        column: int,  # of which symbol
+        prices: tuple[float, float, float, float],  # open, high, low, close
+        held: float,  # signed position, decides ties
+    ) -> Path:  # points in the order they are visited
+        "The path inside a bar."
+        if self._detail is not None:
+            until = int(bars.ts[row])
+            since = max(int(bars.ts[row - 1]) if row else 0, until - _length(bars.interval))
+            found = self._detail.path(bars.symbols[column], since, until, held, (prices[2], prices[1]))
+            if found:
+                return found
+        return bar_path(prices, self.rules.path, held=held)
+
     def is_first_chance(
         self,
         bars: Bars,  # the panel
@@ -126,14 +145,3 @@ class BarView:
                 return False
             row -= 1
         return True
-
-    def _bounds(self, bars: Bars, row: int) -> tuple[int, int]:
-        "First row of the session of a row, and the row after its last."
-        day = (int(bars.ts[row]) - 1) // DAY_NS
-        first, end = np.searchsorted(bars.ts, (day * DAY_NS + 1, (day + 1) * DAY_NS + 1)).tolist()
-        return first, end
-
-    def _count_bars(self, bars: Bars, first: int, end: int, column: int) -> int:
-        "Number of bars that a symbol has in some rows."
-        close = bars.close[first:end, column]
-        return int((close == close).sum())

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Plan', 'Kind', 'SimulatedVenue']
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #7bc6b257
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #05d40c7f
 import copy
 import math
 from collections.abc import Iterator, Mapping
@@ -30,9 +30,9 @@ from ..enums import TimeInForce
 from ..types import Fill, Instrument
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #b36102af
-class _Screen(OrderQueue):
-    "Which orders a row of bars concerns."
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #b586927f
+class _Filing(OrderQueue):
+    "Orders in lanes."
 
     def __init__(self, instruments: Mapping[str, Instrument], rules: BarFill):
         "No lanes."
@@ -87,6 +87,10 @@ class _Screen(OrderQueue):
         if lane.always:
             self._always[lane.symbol] = lane
 
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #9c67b596
+class _Screen(_Filing):
+    "Which orders a row of bars concerns."
+
     def _bind(self, bars: Bars) -> None:
         "Learn the columns of a panel."
         self._bars = bars
@@ -106,19 +110,86 @@ class _Screen(OrderQueue):
         found = [self._lanes[bars.symbols[n]] for n in hits]
         return found + [lane for lane in self._always.values() if lane.column not in hits and lane.column >= 0] if self._always else found
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #020371fa
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #1c2b3992
+class _Auctions(_Screen):
+    "Where orders meet the auctions of a session."
+
+    def __init__(self, instruments: Mapping[str, Instrument], rules: BarFill):
+        "No auction yet."
+        super().__init__(instruments, rules)
+        self._view = BarView(rules)
+        self._auctioned: list[tuple[Resting, str]] = []  # auction orders that had their chance, or cannot have one
+
+    def _auction(self, resting: Resting, lane: Lane, bars: Bars, start: tuple[float, float] | None) -> tuple[float, float, str] | None:
+        "Where an order meets the auction that it waits for."
+        path, row, n, order = lane.path, lane.row, lane.column, resting.order
+        at_open = order.time_in_force is TimeInForce.OPG
+        if at_open:
+            chance = start is None and self._view.opens_session(bars, row, n, resting.since)
+            place, price, rule = 0.0, path[0], "opening_auction"
+        else:
+            chance = self._view.closes_session(bars, row, n, order.ts)
+            place, price, rule = 0.75 * len(path), path[-1], "closing_auction"
+        if chance is None:
+            self._auctioned.append((resting, "the close of the session is not known here; give BarFill its `closing_times`"))
+        if not chance:
+            return None
+        self._auctioned.append((resting, ""))
+        limit = order.limit_price
+        return (place, price, rule) if limit is None or resting.sign * (price - limit) <= 0.0 else None
+
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #2c585372
+class _Trials(_Auctions):
+    "What each order of high and low would do to the account."
+
+    def _is_simple(self, lane: Lane) -> bool:
+        "Whether the order of high and low cannot matter to the account."
+        orders = list(lane.orders.values())
+        if self._children or self._groups or len(orders) > 1:
+            return False
+        return not orders or orders[0].phase in (MARKET, LIMIT) or (orders[0].phase == STOP and orders[0].after == MARKET)
+
+    def _extreme_path(self, lane: Lane, bars: Bars, row: int, prices: tuple[float, float, float, float]) -> tuple[float, ...]:
+        "The path that leaves the account with the least or the most."
+        o, h, l, c = prices
+        outcomes = [self._rehearse(lane, bars, row, mode) for mode in ("ohlc", "olhc")]
+        if outcomes[0] == outcomes[1]:
+            return self._view.path(bars, row, lane.column, prices, self.position[lane.symbol])
+        return (o, h, l, c) if (outcomes[0] < outcomes[1]) == (self.rules.path == "worst") else (o, l, h, c)
+
+    def _rehearse(self, lane: Lane, bars: Bars, row: int, mode: str) -> float:
+        "What a path would bring the account, from a copy of the symbol's orders; in price times quantity."
+        symbol = lane.symbol
+        twin = SimulatedVenue({symbol: self.instruments[symbol]}, fill=replace(self.rules, path=mode))
+        twin.position[symbol], twin._session = self.position[symbol], (bars.ts.item(row) - 1) // DAY_NS
+        for name, resting in self.working.items() if self._children or self._groups else lane.orders.items():
+            if resting.order.symbol == symbol:
+                twin._adopt(name, copy.copy(resting))
+        fills = [e for e in twin.match(bars, row) if isinstance(e, Fill)]
+        return twin.position[symbol] * bars.close.item(row, lane.column) - math.fsum(f.signed_quantity * f.price for f in fills)
+
+    def _adopt(self, name: str, resting: Resting) -> None:
+        "Take over an order as it stands."
+        order, resting.lodged = resting.order, False
+        self.working[name] = resting
+        if order.group:
+            self._groups.setdefault(order.group, {})[name] = resting
+        if order.parent:
+            self._children.setdefault(order.parent, []).append(resting)
+        if not resting.held:
+            self.arrive(resting)
+
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #7a3a123d
 Plan = tuple[float, int, int, int, Resting, float, str, Lane]  # place, stops first, age, version, order, price, rule, lane
 
 
-class _Meeting(_Screen):
+class _Meeting(_Trials):
     "Where the orders of a row meet their bars."
 
     def __init__(self, instruments: Mapping[str, Instrument], rules: BarFill):
         "No plans."
         super().__init__(instruments, rules)
-        self._view = BarView(rules)
         self._taken: list[tuple[Lane, Resting]] = []  # orders that are out of their lanes
-        self._auctioned: list[tuple[Resting, str]] = []  # auction orders that had their chance, or cannot have one
 
     def _load(self, lane: Lane, bars: Bars, row: int) -> bool:
         "Bring the bar of a row into a lane; False when nothing can trade in it."
@@ -159,62 +230,7 @@ class _Meeting(_Screen):
             place, price, rule = met
             heappush(plan, (place, resting.rank, resting.number, resting.version, resting, price, rule, lane))
 
-    def _auction(self, resting: Resting, lane: Lane, bars: Bars, start: tuple[float, float] | None) -> tuple[float, float, str] | None:
-        "Where an order meets the auction that it waits for."
-        path, row, n, order = lane.path, lane.row, lane.column, resting.order
-        at_open = order.time_in_force is TimeInForce.OPG
-        if at_open:
-            chance = start is None and self._view.opens_session(bars, row, n, resting.since)
-            place, price, rule = 0.0, path[0], "opening_auction"
-        else:
-            chance = self._view.closes_session(bars, row, n, order.ts)
-            place, price, rule = 0.75 * len(path), path[-1], "closing_auction"
-        if chance is None:
-            self._auctioned.append((resting, "the close of the session is not known here; give BarFill its `closing_times`"))
-        if not chance:
-            return None
-        self._auctioned.append((resting, ""))
-        limit = order.limit_price
-        return (place, price, rule) if limit is None or resting.sign * (price - limit) <= 0.0 else None
-
-    def _is_simple(self, lane: Lane) -> bool:
-        "Whether the order of high and low cannot matter to the account."
-        orders = list(lane.orders.values())
-        if self._children or self._groups or len(orders) > 1:
-            return False
-        return not orders or orders[0].phase in (MARKET, LIMIT) or (orders[0].phase == STOP and orders[0].after == MARKET)
-
-    def _extreme_path(self, lane: Lane, bars: Bars, row: int, prices: tuple[float, float, float, float]) -> tuple[float, ...]:
-        "The path that leaves the account with the least or the most."
-        o, h, l, c = prices
-        outcomes = [self._rehearse(lane, bars, row, mode) for mode in ("ohlc", "olhc")]
-        if outcomes[0] == outcomes[1]:
-            return self._view.path(bars, row, lane.column, prices, self.position[lane.symbol])
-        return (o, h, l, c) if (outcomes[0] < outcomes[1]) == (self.rules.path == "worst") else (o, l, h, c)
-
-    def _rehearse(self, lane: Lane, bars: Bars, row: int, mode: str) -> float:
-        "What a path would bring the account, from a copy of the symbol's orders; in price times quantity."
-        symbol = lane.symbol
-        twin = SimulatedVenue({symbol: self.instruments[symbol]}, fill=replace(self.rules, path=mode))
-        twin.position[symbol], twin._session = self.position[symbol], (bars.ts.item(row) - 1) // DAY_NS
-        for name, resting in self.working.items() if self._children or self._groups else lane.orders.items():
-            if resting.order.symbol == symbol:
-                twin._adopt(name, copy.copy(resting))
-        fills = [e for e in twin.match(bars, row) if isinstance(e, Fill)]
-        return twin.position[symbol] * bars.close.item(row, lane.column) - math.fsum(f.signed_quantity * f.price for f in fills)
-
-    def _adopt(self, name: str, resting: Resting) -> None:
-        "Take over an order as it stands."
-        order, resting.lodged = resting.order, False
-        self.working[name] = resting
-        if order.group:
-            self._groups.setdefault(order.group, {})[name] = resting
-        if order.parent:
-            self._children.setdefault(order.parent, []).append(resting)
-        if not resting.held:
-            self.arrive(resting)
-
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #c4228a06
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #5b9f497e
 Kind = OrderEventKind
 _MAKES = frozenset({"limit_through", "limit_touch"})
 
@@ -274,6 +290,10 @@ class _Executions(_Meeting):
         "Whether an order trades at the first point that it sees."
         return place == 0.0 and self._view.is_first_chance(bars, lane.row, lane.column, resting.since)
 
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #29ff4cb0
+class _Rounds(_Executions):
+    "What goes on around the fills of a row."
+
     def _join(self, events: list[Event], step: Plan, bars: Bars, row: int, plan: list[Plan]) -> None:
         "Let the children that a fill has released see the rest of the bar."
         place, price, lane = step[0], step[5], step[7]
@@ -290,8 +310,37 @@ class _Executions(_Meeting):
             child.session = (event.ts - 1) // DAY_NS
             self._plan(child, own, bars, (place, price if own is lane else price_at(own.path, place)), plan)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #338c8117
-class SimulatedVenue(_Executions):
+    def _first_chances(self, bars: Bars, row: int, session: int) -> None:
+        "Note the session in which DAY orders have met their first bar."
+        for name, resting in list(self._fresh.items()):
+            column = self._lanes[resting.order.symbol].column
+            if not resting.alive or (column >= 0 and bars.close.item(row, column) == bars.close.item(row, column)):
+                resting.session = max(resting.session, session)
+                del self._fresh[name]
+
+    def _end_chances(self, immediate: list[Resting], row: int, ts: int) -> Iterator[Event]:
+        "End immediate orders and auction orders that have had their chance."
+        immediate += [r for _, r in self._taken if r.immediate and r not in immediate]
+        for resting in immediate:
+            if resting.alive:
+                yield from self.end(resting, ts, Kind.CANCEL, f"{resting.leaves!r} could not be filled at the first chance")
+        over, self._auctioned = self._auctioned, []
+        for resting, problem in over:
+            if resting.alive:
+                yield from self.end(resting, ts, Kind.CANCEL if problem else Kind.EXPIRE, problem or "its auction is over")
+
+    def _put_back(self) -> None:
+        "File the orders again that the row has left."
+        taken, self._taken = self._taken, []
+        for lane, resting in taken:
+            if resting.alive and not resting.lodged:
+                lane.file(resting)
+                if resting.lodged:
+                    lane.always.pop(resting.order.client_order_id, None)
+                self._mark(lane)
+
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #84ff99f9
+class SimulatedVenue(_Rounds):
     "A venue that fills orders from bars."
 
     def __init__(
@@ -344,32 +393,3 @@ class SimulatedVenue(_Executions):
             self._put_back()
         if self._days and bars.interval == "1d":
             yield from self.close_session(ts, session)
-
-    def _first_chances(self, bars: Bars, row: int, session: int) -> None:
-        "Note the session in which DAY orders have met their first bar."
-        for name, resting in list(self._fresh.items()):
-            column = self._lanes[resting.order.symbol].column
-            if not resting.alive or (column >= 0 and bars.close.item(row, column) == bars.close.item(row, column)):
-                resting.session = max(resting.session, session)
-                del self._fresh[name]
-
-    def _end_chances(self, immediate: list[Resting], row: int, ts: int) -> Iterator[Event]:
-        "End immediate orders and auction orders that have had their chance."
-        immediate += [r for _, r in self._taken if r.immediate and r not in immediate]
-        for resting in immediate:
-            if resting.alive:
-                yield from self.end(resting, ts, Kind.CANCEL, f"{resting.leaves!r} could not be filled at the first chance")
-        over, self._auctioned = self._auctioned, []
-        for resting, problem in over:
-            if resting.alive:
-                yield from self.end(resting, ts, Kind.CANCEL if problem else Kind.EXPIRE, problem or "its auction is over")
-
-    def _put_back(self) -> None:
-        "File the orders again that the row has left."
-        taken, self._taken = self._taken, []
-        for lane, resting in taken:
-            if resting.alive and not resting.lodged:
-                lane.file(resting)
-                if resting.lodged:
-                    lane.always.pop(resting.order.client_order_id, None)
-                self._mark(lane)

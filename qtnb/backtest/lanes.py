@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['Entry', 'Lane']
 
-# %% ../../nbs/backtest/02d_lanes.ipynb #6a938490
+# %% ../../nbs/backtest/02d_lanes.ipynb #c2936378
 import math
 from heapq import heapify, heappop, heappush
 
 from .resting import Resting
 
-# %% ../../nbs/backtest/02d_lanes.ipynb #aede272b
+# %% ../../nbs/backtest/02d_lanes.ipynb #3f3d87d9
 Entry = tuple[float, int, int, Resting]
 
 
-class Lane:
-    "The working orders of one symbol."
+class _Filed:
+    "Where the orders of one symbol are filed."
 
     __slots__ = ("always", "available", "column", "down", "orders", "path", "row", "symbol", "through", "up", "_down", "_up", "_void")
 
@@ -54,6 +54,12 @@ class Lane:
             resting.lodged = True
             if level < self.up:
                 self.up = level
+
+# %% ../../nbs/backtest/02d_lanes.ipynb #5b262f3a
+class Lane(_Filed):
+    "The working orders of one symbol."
+
+    __slots__ = ()
 
     def drop(self, resting: Resting) -> None:
         "Forget an order that has ended, or that is about to get other terms."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Kind', 'DAY_NS', 'OrderQueue', 'story']
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #22dbcbd2
+# %% ../../nbs/backtest/02c_order_queue.ipynb #f2486db7
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +17,7 @@ from ..enums import OrderType, TimeInForce
 from ..types import Fill, Instrument, Order, order_problem
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #e99c3acf
+# %% ../../nbs/backtest/02c_order_queue.ipynb #6bacd8ae
 Kind = OrderEventKind
 _PLAIN = frozenset({OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT})
 _DAY = TimeInForce.DAY
@@ -58,6 +58,10 @@ class _Desk:
             return f"parent {order.parent!r} is not known here, or ended without a fill"
         return f"order {order.client_order_id!r} works already" if order.client_order_id in self.working else ""
 
+# %% ../../nbs/backtest/02c_order_queue.ipynb #f7aec44e
+class _Working(_Desk):
+    "What may trade, and the moments at which a venue files an order and forgets it."
+
     def arrive(self, resting: Resting) -> None:
         "An order begins to work. A venue files it where it will find it again."
 
@@ -77,8 +81,8 @@ class _Desk:
             quantity = min(quantity, max(-resting.sign * self.position[resting.order.symbol], 0.0))
         return quantity
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #618465a7
-class _Ends(_Desk):
+# %% ../../nbs/backtest/02c_order_queue.ipynb #3a0c1428
+class _Ends(_Working):
     "How orders end."
 
     def end(
@@ -127,8 +131,45 @@ class _Ends(_Desk):
         child.order, child.leaves, child.asleep = replace(child.order, quantity=quantity), awake, 0.0
         return [OrderUpdate(ts, child.order.client_order_id, Kind.REPLACE, "its parent ended when a part had filled", quantity)]
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #39d898c0
-class _Fills(_Ends):
+# %% ../../nbs/backtest/02c_order_queue.ipynb #64254322
+class _Families(_Ends):
+    "What a fill means for siblings and children."
+
+    def _yield_to(self, sibling: Resting, filled: Resting, quantity: float, ts: int) -> list[Event]:
+        "What a fill takes from another order of its group."
+        order = sibling.order
+        same = order.symbol == filled.order.symbol and sibling.sign == filled.sign
+        if not same or sibling.leaves - quantity <= 1e-12 * order.quantity:
+            return self.end(sibling, ts, Kind.CANCEL, f"order {filled.order.client_order_id} of its group filled")
+        sibling.order = replace(order, quantity=order.quantity - quantity)
+        sibling.leaves -= quantity
+        return [OrderUpdate(ts, order.client_order_id, Kind.REPLACE, f"{quantity:g} of its group filled", sibling.order.quantity)]
+
+    def _wake_children(self, name: str, parent: Resting, before: float, ts: int) -> list[Event]:
+        "Wake as much of each child as has filled of its parent."
+        events: list[Event] = []
+        for child in self._children[name] if parent.alive else self._children.pop(name):
+            if not child.alive:
+                continue
+            child.asleep *= parent.leaves / before
+            if child.held and self.awake(child) > 0.0:
+                self._release(child, ts)
+                events.append(OrderUpdate(ts, child.order.client_order_id, Kind.RELEASE))
+        return events
+
+    def _release(self, child: Resting, ts: int) -> None:
+        "A child begins to work, from this instant on."
+        child.held, child.since = False, ts - 1
+        self._register(child)
+        self.arrive(child)
+
+    def _register(self, resting: Resting) -> None:
+        "Note an order that ends with a session."
+        if resting.order.time_in_force is _DAY:
+            self._days[resting.order.client_order_id] = resting
+
+# %% ../../nbs/backtest/02c_order_queue.ipynb #8f26d042
+class _Fills(_Families):
     "How orders fill."
 
     def fill(
@@ -172,40 +213,7 @@ class _Fills(_Ends):
             events += self._wake_children(name, resting, before, ts)
         return events
 
-    def _yield_to(self, sibling: Resting, filled: Resting, quantity: float, ts: int) -> list[Event]:
-        "What a fill takes from another order of its group."
-        order = sibling.order
-        same = order.symbol == filled.order.symbol and sibling.sign == filled.sign
-        if not same or sibling.leaves - quantity <= 1e-12 * order.quantity:
-            return self.end(sibling, ts, Kind.CANCEL, f"order {filled.order.client_order_id} of its group filled")
-        sibling.order = replace(order, quantity=order.quantity - quantity)
-        sibling.leaves -= quantity
-        return [OrderUpdate(ts, order.client_order_id, Kind.REPLACE, f"{quantity:g} of its group filled", sibling.order.quantity)]
-
-    def _wake_children(self, name: str, parent: Resting, before: float, ts: int) -> list[Event]:
-        "Wake as much of each child as has filled of its parent."
-        events: list[Event] = []
-        for child in self._children[name] if parent.alive else self._children.pop(name):
-            if not child.alive:
-                continue
-            child.asleep *= parent.leaves / before
-            if child.held and self.awake(child) > 0.0:
-                self._release(child, ts)
-                events.append(OrderUpdate(ts, child.order.client_order_id, Kind.RELEASE))
-        return events
-
-    def _release(self, child: Resting, ts: int) -> None:
-        "A child begins to work, from this instant on."
-        child.held, child.since = False, ts - 1
-        self._register(child)
-        self.arrive(child)
-
-    def _register(self, resting: Resting) -> None:
-        "Note an order that ends with a session."
-        if resting.order.time_in_force is _DAY:
-            self._days[resting.order.client_order_id] = resting
-
-# %% ../../nbs/backtest/02c_order_queue.ipynb #d8d9acc8
+# %% ../../nbs/backtest/02c_order_queue.ipynb #2c771cfa
 class _Requests(_Fills):
     "What may be asked of a venue."
 
@@ -270,7 +278,7 @@ class _Requests(_Fills):
             self.arrive(resting)
         return [OrderUpdate(change.ts, name, Kind.REPLACE, "", *terms)]
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #ea44a0a0
+# %% ../../nbs/backtest/02c_order_queue.ipynb #921a58df
 DAY_NS = 86_400_000_000_000
 
 
@@ -315,7 +323,7 @@ def _is_over(resting: Resting, day: int) -> bool:
         return 0 <= resting.deadline < day
     return resting.session < day
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #4a4d285e
+# %% ../../nbs/backtest/02c_order_queue.ipynb #8fdca78a
 class OrderQueue(_Clocked):
     "The orders of a simulated venue."
 
