@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Plan', 'Kind', 'SimulatedVenue']
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #05d40c7f
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #7bc6b257
 import copy
 import math
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ from ..enums import TimeInForce
 from ..types import Fill, Instrument
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #b586927f
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #b5e3d15a
 class _Filing(OrderQueue):
     "Orders in lanes."
 
@@ -87,7 +87,7 @@ class _Filing(OrderQueue):
         if lane.always:
             self._always[lane.symbol] = lane
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #9c67b596
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #f56ff704
 class _Screen(_Filing):
     "Which orders a row of bars concerns."
 
@@ -110,7 +110,7 @@ class _Screen(_Filing):
         found = [self._lanes[bars.symbols[n]] for n in hits]
         return found + [lane for lane in self._always.values() if lane.column not in hits and lane.column >= 0] if self._always else found
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #1c2b3992
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #958d6881
 class _Auctions(_Screen):
     "Where orders meet the auctions of a session."
 
@@ -138,7 +138,7 @@ class _Auctions(_Screen):
         limit = order.limit_price
         return (place, price, rule) if limit is None or resting.sign * (price - limit) <= 0.0 else None
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #2c585372
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #8841aa99
 class _Trials(_Auctions):
     "What each order of high and low would do to the account."
 
@@ -164,13 +164,15 @@ class _Trials(_Auctions):
         twin.position[symbol], twin._session = self.position[symbol], (bars.ts.item(row) - 1) // DAY_NS
         for name, resting in self.working.items() if self._children or self._groups else lane.orders.items():
             if resting.order.symbol == symbol:
-                twin._adopt(name, copy.copy(resting))
+                twin._adopt(name, copy.copy(resting), self.position[symbol])
         fills = [e for e in twin.match(bars, row) if isinstance(e, Fill)]
         return twin.position[symbol] * bars.close.item(row, lane.column) - math.fsum(f.signed_quantity * f.price for f in fills)
 
-    def _adopt(self, name: str, resting: Resting) -> None:
-        "Take over an order as it stands."
+    def _adopt(self, name: str, resting: Resting, held: float) -> None:
+        "Take over an order as it stands; one against the position only closes it."
         order, resting.lodged = resting.order, False
+        if resting.sign * held < 0.0 and not order.group:
+            resting.order = replace(order, reduce_only=True)
         self.working[name] = resting
         if order.group:
             self._groups.setdefault(order.group, {})[name] = resting
@@ -179,7 +181,7 @@ class _Trials(_Auctions):
         if not resting.held:
             self.arrive(resting)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #7a3a123d
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #c7a2800a
 Plan = tuple[float, int, int, int, Resting, float, str, Lane]  # place, stops first, age, version, order, price, rule, lane
 
 
@@ -230,7 +232,7 @@ class _Meeting(_Trials):
             place, price, rule = met
             heappush(plan, (place, resting.rank, resting.number, resting.version, resting, price, rule, lane))
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #5b9f497e
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #6186cc61
 Kind = OrderEventKind
 _MAKES = frozenset({"limit_through", "limit_touch"})
 
@@ -290,7 +292,7 @@ class _Executions(_Meeting):
         "Whether an order trades at the first point that it sees."
         return place == 0.0 and self._view.is_first_chance(bars, lane.row, lane.column, resting.since)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #29ff4cb0
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #752f77cb
 class _Rounds(_Executions):
     "What goes on around the fills of a row."
 
@@ -339,7 +341,7 @@ class _Rounds(_Executions):
                     lane.always.pop(resting.order.client_order_id, None)
                 self._mark(lane)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #84ff99f9
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #f3b563d3
 class SimulatedVenue(_Rounds):
     "A venue that fills orders from bars."
 
