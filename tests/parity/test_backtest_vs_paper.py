@@ -249,7 +249,7 @@ def test_other_currencies_and_multipliers() -> None:
 seeds = st.integers(0, 2**32 - 1)
 rules = st.builds(
     BarFill,
-    path=st.sampled_from(["adaptive", "high_first", "low_first"]),
+    path=st.sampled_from(["adaptive", "ohlc", "olhc"]),
     through_ticks=st.integers(0, 2),
     participation=st.sampled_from([None, 0.001, 0.01, 0.1]),
     fill_without_volume=st.booleans(),
