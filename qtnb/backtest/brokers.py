@@ -6,10 +6,10 @@
 __all__ = ['COSTS', 'IbkrTiered', 'IbkrFixed', 'Alpaca', 'AlpacaCrypto', 'BinanceSpot', 'BinanceFutures', 'ByAssetClass',
            'costs_by_name']
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #7cf680ba
+# %% ../../nbs/backtest/00b_brokers.ipynb #b755f989
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .costs import AtLeast, Bps, MakerTaker, NoCosts, PerOrder, PerShare, RecentOrders
 from .costs import fee_currency_of, fresh_costs, received_currency, session_end_flows, simple_costs
@@ -78,7 +78,18 @@ class _Stocks(_Dated):
         "The same fee, line by line and not rounded."
         return self.fresh().lines(trade)
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #a26824bd
+# %% ../../nbs/backtest/00b_brokers.ipynb #91d94b40
+class _Line(NamedTuple):
+    "A fee of today."
+
+    fee: str
+    sales_only: bool
+    per: str  # "share", "value" or "commission"
+    rate: float
+    tiers: tuple[tuple[float, float], ...]  # where each begins and its rate; empty when there is one
+    bounds: FeeRow | None  # minimum and caps; None when there are none
+
+
 class _StockMeter:
     "What a run has traded this month, and what each order has paid."
 
@@ -86,7 +97,7 @@ class _StockMeter:
         "Nothing traded yet."
         self.model, self.shares = model, model.monthly_shares
         self._day, self._month = "", ""
-        self._rates: dict[str, list[tuple[FeeRow, tuple[tuple[float, float], ...]]]] = {}
+        self._today: dict[str, list[_Line]] = {}
         self._orders = RecentOrders()  # order -> line -> quantity times rate, value, paid
 
     def _turn(self, day: str) -> None:
@@ -96,18 +107,20 @@ class _StockMeter:
         if self.model.new_order_each_day:
             self._orders = RecentOrders()
         self._day, self._month = day, day[:7]
-        self._rates = {}
+        self._today = {}
 
-    def _lines_of(self, liquidity: str) -> list[tuple[FeeRow, tuple[tuple[float, float], ...]]]:
-        "The rows of today, each with its tiers."
-        if liquidity not in self._rates:
+    def _lines_of(self, liquidity: str) -> list[_Line]:
+        "The fees of today for makers or takers."
+        if liquidity not in self._today:
             model, found = self.model, []
             for schedule, fee in model.names(liquidity):
                 if fee not in model.without:
                     rows = [model.row(schedule, fee, self._day, tier) for tier in _tiers(schedule, fee)]
-                    found.append((rows[0], tuple((r.tier, r.rate or 0.0) for r in rows)))
-            self._rates[liquidity] = found
-        return self._rates[liquidity]
+                    first, tiers = rows[0], tuple((r.tier, r.rate or 0.0) for r in rows)
+                    free = first.minimum == 0.0 and first.cap is None and first.cap_of_value is None
+                    found.append(_Line(fee, first.side == "sell", first.per, first.rate or 0.0, tiers if len(rows) > 1 else (), None if free else first))
+            self._today[liquidity] = found
+        return self._today[liquidity]
 
     def _order(self, name: str) -> dict[str, list[float]]:
         "What an order has paid so far; an execution without an order is one of its own."
@@ -125,17 +138,18 @@ class _StockMeter:
         value, commission = trade.quantity * abs(trade.price) * trade.instrument.multiplier, 0.0
         order = self._order(trade.client_order_id)
         added: dict[str, float] = {}
-        for row, tiers in self._lines_of(trade.liquidity):
-            if row.side == "sell" and trade.sign > 0:
+        for fee, sales_only, per, rate, tiers, bounds in self._lines_of(trade.liquidity):
+            if sales_only and trade.sign > 0:
                 continue
-            if row.per == "share":
-                raw = marginal(tiers, self.shares, trade.quantity) if len(tiers) > 1 else (row.rate or 0.0) * trade.quantity
+            if per == "share":
+                due = marginal(tiers, self.shares, trade.quantity) if tiers else rate * trade.quantity
             else:
-                raw = (row.rate or 0.0) * (value if row.per == "value" else commission)
-            has_bounds = row.minimum > 0.0 or row.cap is not None or row.cap_of_value is not None
-            added[row.fee] = _add(order.setdefault(row.fee, [0.0, 0.0, 0.0]), raw, value, row) if has_bounds else raw
-            if row.fee == "commission":
-                commission = added[row.fee]
+                due = rate * (value if per == "value" else commission)
+            if bounds is not None:
+                due = _add(order.setdefault(fee, [0.0, 0.0, 0.0]), due, value, bounds)
+            if fee == "commission":
+                commission = due
+            added[fee] = due
         self.shares += trade.quantity
         return added
 
