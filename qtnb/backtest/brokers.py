@@ -6,7 +6,7 @@
 __all__ = ['COSTS', 'IbkrTiered', 'IbkrFixed', 'Alpaca', 'AlpacaCrypto', 'BinanceSpot', 'BinanceFutures', 'ByAssetClass',
            'costs_by_name']
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #b755f989
+# %% ../../nbs/backtest/00b_brokers.ipynb #36c70de2
 import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from ..core.events import CashFlow
 from ..core.protocols import CostModel, Execution
 from ..core.registry import Registry
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #a53a3f04
+# %% ../../nbs/backtest/00b_brokers.ipynb #f1714c5e
 @dataclass(frozen=True, kw_only=True)
 class _Dated:
     "Options of every model that reads the table."
@@ -43,7 +43,7 @@ class _Dated:
         "The line that held on a day."
         return find_fee(schedule, fee, day, tier=tier, extra=self.extra, outside=self.outside)
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #cfb49409
+# %% ../../nbs/backtest/00b_brokers.ipynb #3828ae2f
 _REGULATORS = (("us_equity", "SEC"), ("us_equity", "TAF"), ("us_equity", "CAT"))
 
 
@@ -78,7 +78,7 @@ class _Stocks(_Dated):
         "The same fee, line by line and not rounded."
         return self.fresh().lines(trade)
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #91d94b40
+# %% ../../nbs/backtest/00b_brokers.ipynb #4c2e3ea4
 class _Line(NamedTuple):
     "A fee of today."
 
@@ -89,7 +89,7 @@ class _Line(NamedTuple):
     tiers: tuple[tuple[float, float], ...]  # where each begins and its rate; empty when there is one
     bounds: FeeRow | None  # minimum and caps; None when there are none
 
-
+# %% ../../nbs/backtest/00b_brokers.ipynb #05ae7a2f
 class _StockMeter:
     "What a run has traded this month, and what each order has paid."
 
@@ -157,7 +157,7 @@ class _StockMeter:
         "Fee of one execution."
         return sum(self.lines(trade).values())
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #ffbacb24
+# %% ../../nbs/backtest/00b_brokers.ipynb #c55902ee
 def _add(so_far: list[float], raw: float, value: float, row: FeeRow) -> float:
     "Add an execution to a line of its order; returns what is still to be paid of it."
     so_far[0] += raw
@@ -175,7 +175,7 @@ def _check_stock(trade: Execution, model: object) -> None:
         raise DataError(f"{type(model).__name__} prices US stocks in USD; {instrument.symbol!r} is {instrument.asset_class!r} in {instrument.currency!r}. "
                         "Give each kind of instrument its own model with `ByAssetClass`.")
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #919aba40
+# %% ../../nbs/backtest/00b_brokers.ipynb #e79cdfc6
 @dataclass(frozen=True, kw_only=True)
 class IbkrTiered(_Stocks):
     "IBKR Pro, US stocks, tiered."
@@ -194,7 +194,7 @@ class IbkrFixed(_Stocks):
 
     schedule = "ibkr_fixed"
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #4cb53de8
+# %% ../../nbs/backtest/00b_brokers.ipynb #afdcab47
 @dataclass(frozen=True, kw_only=True)
 class Alpaca(_Stocks):
     "US stocks at Alpaca, the commission-free plan."
@@ -238,7 +238,7 @@ class _DayMeter(_StockMeter):
                     flows.append(CashFlow(ts, "fee", -up_to_cent(amount), "USD", note=f"{name} of {day}: {amount:.6f}, rounded up to the cent"))
         return flows
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #9db81097
+# %% ../../nbs/backtest/00b_brokers.ipynb #7ab55399
 @dataclass(frozen=True, kw_only=True)
 class _Exchange(_Dated):
     "Maker and taker rates of the day, in UTC."
@@ -277,7 +277,7 @@ def _cached_rate(schedule: str, fee: str, day: str, level: float, extra: tuple[F
     "A rate of the table; the same question is asked for every execution of a day."
     return find_fee(schedule, fee, day, tier=level, extra=extra, outside=outside).rate or 0.0
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #202c8826
+# %% ../../nbs/backtest/00b_brokers.ipynb #e0bb97d8
 @dataclass(frozen=True, kw_only=True)
 class AlpacaCrypto(_Exchange):
     "Crypto at Alpaca."
@@ -324,7 +324,7 @@ class BinanceFutures(_Binance):
     schedule = "binance_usdm"
     from_received = False
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #cbc6d4c9
+# %% ../../nbs/backtest/00b_brokers.ipynb #3345d721
 @dataclass(frozen=True, init=False)
 class ByAssetClass:
     "One cost model per asset class."
@@ -364,7 +364,7 @@ class ByAssetClass:
         "What the models charge once a day."
         return [flow for _, model in self.models for flow in session_end_flows(model, ts)]
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #c62b1743
+# %% ../../nbs/backtest/00b_brokers.ipynb #6958f017
 COSTS: Registry[Any] = Registry("cost model")
 COSTS.register("none", NoCosts)
 COSTS.register("bps", Bps)
