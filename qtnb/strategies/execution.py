@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.context import BarsNow, Context
+from ..core.bars_now import BarsNow
+from ..core.context import Context
 from ..core.errors import DataError, ParameterError
 from ..core.orders import OrderState
 from ..enums import TimeInForce
