@@ -7,7 +7,7 @@ __all__ = ['STAMP', 'NAT', 'ORDER_COLUMNS', 'FILL_COLUMNS', 'CASH_FLOW_COLUMNS',
            'make_column', 'build_frame', 'check_names', 'check_frame', 'orders_frame', 'fills_frame',
            'cash_flows_frame', 'trades_frame', 'empty_frame', 'account_frame', 'panel_frame']
 
-# %% ../../nbs/evaluation/25_frames.ipynb #03c17dbe
+# %% ../../nbs/evaluation/25_frames.ipynb #1e5cdb45
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.errors import SchemaError
 from ..utils.time import index_to_ns, to_index
 
-# %% ../../nbs/evaluation/25_frames.ipynb #68095e01
+# %% ../../nbs/evaluation/25_frames.ipynb #e690b1e5
 STAMP = "datetime64[ns, UTC]"
 NAT = np.iinfo(np.int64).min
 ORDER_COLUMNS = {
@@ -49,31 +49,35 @@ FRAMES = ("orders", "fills", "account", "positions", "weights", "cash_flows")  #
 _NEEDED = {"orders": 13, "fills": 10, "cash_flows": 5, "trades": len(TRADE_COLUMNS)}  # how many columns may not be left out
 _MISSING = {"str": "", "float64": np.nan, "int64": -1, "bool": False, STAMP: NAT}
 
-# %% ../../nbs/evaluation/25_frames.ipynb #ce4c0547
+# %% ../../nbs/evaluation/25_frames.ipynb #7fec84b4
 def make_column(
     values: Iterable[Any],  # one value per row
     dtype: str,  # "str", "float64", "int64", "bool", or STAMP
-) -> Any:  # an array, an index or a series of that type
+) -> Any:  # an array or an index of that type
     "Put one column into its type."
-    raw: Any = values if isinstance(values, (np.ndarray, pd.Series, pd.Index)) else list(values)
+    raw: Any = values if isinstance(values, (np.ndarray, pd.Series, pd.Index, list, tuple)) else list(values)
     if dtype == "str":
         return _text(raw)
     if dtype != STAMP:
         return np.asarray(raw, dtype=dtype)  # None becomes NaN
-    if isinstance(raw, list) and None in raw:
+    if isinstance(raw, (list, tuple)) and None in raw:
         raw = [NAT if v is None else v for v in raw]
-    if len(raw) == 0 or isinstance(raw[0] if isinstance(raw, list) else np.asarray(raw[:1])[0], (int, np.integer)):
+    if len(raw) == 0 or isinstance(raw[0] if isinstance(raw, (list, tuple)) else np.asarray(raw[:1])[0], (int, np.integer)):
         return to_index(np.asarray(raw, dtype=np.int64))
     return pd.DatetimeIndex(raw, name="ts") if str(getattr(raw, "dtype", "")) == STAMP else to_index(index_to_ns(pd.DatetimeIndex(raw)))
 
 
-def _text(raw: Any) -> pd.Series:
-    "A column of text; the same few words over and over are stored once while it is built."
-    if isinstance(raw, pd.Series) and raw.dtype == "str":
-        return raw.reset_index(drop=True)
-    if len(raw) and all(v is raw[0] for v in raw[:2]) and isinstance(raw, list) and raw.count(raw[0]) == len(raw):
-        return pd.Series("" if raw[0] is None else str(raw[0]), index=range(len(raw)), dtype="str")
-    return pd.Series(raw, dtype="str").fillna("")
+def _text(raw: Any) -> Any:
+    "A column of text, straight from the objects; enum members give their text, None an empty one."
+    import pyarrow as pa
+
+    if isinstance(raw, (pd.Series, pd.Index)) and raw.dtype == "str":
+        return raw.array
+    try:
+        column = pa.array(raw, type=pa.large_string(), from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers
+        column = pa.array(["" if v is None else str(v) for v in raw], type=pa.large_string())
+    return pd.array(column.fill_null("") if column.null_count else column, dtype="str")  # type: ignore[call-overload]
 
 
 def build_frame(
@@ -84,11 +88,13 @@ def build_frame(
     "Build a frame with exactly the columns of a schema, in its order and types; SchemaError when it cannot be."
     check_names(name, list(columns), list(schema), needed=_NEEDED.get(name))
     made = {c: make_column(values, schema[c]) for c, values in columns.items()}
-    rows = len(next(iter(made.values()))) if made else 0
-    absent = {c: make_column(np.full(rows, _MISSING[d]) if d != "str" else [""] * rows, d) for c, d in schema.items() if c not in made}
-    return pd.DataFrame({c: made[c] if c in made else absent[c] for c in schema})
+    if len({len(column) for column in made.values()}) > 1:
+        raise SchemaError(f"the columns of `{name}` had {({c: len(column) for c, column in made.items()})} rows; all need the same number.")
+    rows = len(next(iter(made.values())))
+    made |= {c: make_column(np.full(rows, _MISSING[d], dtype=object if d == "str" else None), d) for c, d in schema.items() if c not in made}
+    return pd.DataFrame({c: made[c] for c in schema}, index=pd.RangeIndex(rows), copy=False)
 
-# %% ../../nbs/evaluation/25_frames.ipynb #317ad9c6
+# %% ../../nbs/evaluation/25_frames.ipynb #2f99aa79
 def check_names(
     name: str,  # of the frame, for the message
     present: Sequence[str],  # columns that are there
@@ -110,11 +116,11 @@ def check_frame(
 ) -> None:
     "Refuse other columns and other types with a SchemaError."
     check_names(name, list(frame.columns), list(schema))
-    wrong = {c: str(frame[c].dtype) for c, dtype in schema.items() if str(frame[c].dtype) != dtype}
+    wrong = {c: str(dtype) for c, dtype in frame.dtypes.items() if str(dtype) != schema[str(c)]}
     if wrong:
         raise SchemaError(f"`{name}` had column types {wrong}; it needs {({c: schema[c] for c in wrong})}; build it with `{name}_frame`.")
 
-# %% ../../nbs/evaluation/25_frames.ipynb #d1fb9010
+# %% ../../nbs/evaluation/25_frames.ipynb #ac4146c7
 def orders_frame(
     columns: Mapping[str, Iterable[Any]],  # name in ORDER_COLUMNS -> values, all of one length
 ) -> pd.DataFrame:  # one row per order, columns ORDER_COLUMNS
@@ -126,12 +132,13 @@ def fills_frame(
     columns: Mapping[str, Iterable[Any]],  # name in FILL_COLUMNS -> values, all of one length
 ) -> pd.DataFrame:  # one row per fill, columns FILL_COLUMNS
     "Build the frame of fills."
+    derived = ("change", "value_base", "fee_base")
     frame = build_frame("fills", columns, FILL_COLUMNS)
+    if all(name in columns for name in derived):
+        return frame
     quantity = frame["quantity"].to_numpy()
-    derived = {"change": np.where(frame["side"] == "buy", quantity, -quantity), "value_base": quantity * frame["price"].to_numpy(), "fee_base": frame["fee"]}
-    for name in [n for n in derived if n not in columns]:
-        frame[name] = derived[name]
-    return frame
+    values = (np.where(frame["side"] == "buy", quantity, -quantity), quantity * frame["price"].to_numpy(), frame["fee"].to_numpy())
+    return frame.assign(**{name: v for name, v in zip(derived, values, strict=True) if name not in columns})
 
 
 def cash_flows_frame(
@@ -156,7 +163,7 @@ def empty_frame(
     schema = {"orders": ORDER_COLUMNS, "fills": FILL_COLUMNS, "cash_flows": CASH_FLOW_COLUMNS, "trades": TRADE_COLUMNS}[name]
     return build_frame(name, {c: () for c in schema}, schema)
 
-# %% ../../nbs/evaluation/25_frames.ipynb #9fbedaa8
+# %% ../../nbs/evaluation/25_frames.ipynb #c625b240
 def account_frame(
     ts: Iterable[int] | pd.DatetimeIndex,  # stamps: ns UTC or aware times, increasing, shape (T,)
     equity: Iterable[float],  # account value, shape (T,)

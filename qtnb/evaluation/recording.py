@@ -28,6 +28,7 @@ from ..utils.math import floor_to_step
 
 # %% ../../nbs/evaluation/31_recording.ipynb #88038ab5
 _STATE = ("status", "filled_quantity", "average_price", "reason")  # of an order that comes from its state
+_PLAIN = (None, None, None, False, False, "", "")  # expires to group of an order without any of them
 _DERIVED = ("strategy", "change", "value_base", "fee_base")  # of a fill that do not come from the fill
 
 
@@ -37,7 +38,15 @@ def record_orders(
     "The frame of orders."
     rows = list(states)
     orders = [s.order for s in rows]
-    return orders_frame({name: list(map(attrgetter(name), rows if name in _STATE else orders)) for name in ORDER_COLUMNS})
+    wanted = [name for name in ORDER_COLUMNS if name not in _STATE]
+    return orders_frame(_taken(orders, [*wanted[:9], "strategy", "tag"]) | _taken(orders, wanted[9:-2], plain=_PLAIN) | _taken(rows, _STATE))
+
+
+def _taken(rows: Sequence[Any], names: Sequence[str], plain: tuple[Any, ...] | None = None) -> dict[str, Any]:
+    "Some attributes of all objects as columns; nothing when every object has the plain ones."
+    if plain is not None and all(map(plain.__eq__, map(attrgetter(*names), rows))):
+        return {}
+    return {name: list(map(attrgetter(name), rows)) for name in names}
 
 
 def record_fills(
@@ -47,7 +56,7 @@ def record_fills(
     book: Any = None,  # core.book.Book: the account; adds multipliers and exchange rates
 ) -> pd.DataFrame:  # columns of `evaluation.frames.FILL_COLUMNS`
     "The frame of fills."
-    columns: dict[str, Any] = {name: list(map(attrgetter(name), fills)) for name in FILL_COLUMNS if name not in _DERIVED}
+    columns = _taken(fills, [name for name in FILL_COLUMNS if name not in _DERIVED])
     if states is not None:
         columns["strategy"] = [states[name].order.strategy for name in columns["client_order_id"]]
     if book is not None:

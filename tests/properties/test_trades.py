@@ -193,7 +193,8 @@ def test_a_result_of_the_first_format_still_loads(tmp_path) -> None:
     again = Result.load(tmp_path)
     for name, frame in old.items():
         pd.testing.assert_frame_equal(getattr(again, name)[list(frame.columns)], frame, check_freq=False)
-    assert len(again.cash_flows) == 0 and again.trades["pnl"].sum() == pytest.approx(result.trades["pnl"].sum())
+    one, other = (r.trades[~r.trades["is_open"]] for r in (again, result))  # an open one is valued at the last price known
+    assert len(again.cash_flows) == 0 and len(one) > 3 and one["pnl"].tolist() == pytest.approx(other["pnl"].tolist())
     assert again.trades["mae"].isna().all() and again.account["deposits"].isna().all()
     assert again.fills["fee_base"].tolist() == result.fills["fee"].tolist()
     assert Result.load(again.save(tmp_path / "new")).differences(again) == []
