@@ -75,6 +75,8 @@ class _Panel:
         self.volume = _panel(volume, shape, "volume")
         self.interval, self.adjust, self.sessions = str(interval), adjust, sessions
         self._mark: np.ndarray | None = None
+        self._print: str | None = None
+        self.columns: dict[str, int] = {symbol: n for n, symbol in enumerate(self.symbols)}
         self._session: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -142,8 +144,10 @@ class Bars(_Panel):
         return row_bars(self, row)
 
     def fingerprint(self) -> str:
-        "SHA-256 of the content, as `fingerprint` computes it."
-        return fingerprint(self)
+        "SHA-256 of the content, as `fingerprint` computes it; remembered, since a panel does not change."
+        if self._print is None:
+            self._print = fingerprint(self)
+        return self._print
 
 # %% ../../nbs/core/00b_bars.ipynb #cfbc024c
 def bars_from_frame(
@@ -320,3 +324,4 @@ class BarsWindow(Bars):
         for name in FIELDS:
             setattr(self, name, _read_only(self._room[name][:rows]))
         self._mark, self._session = _read_only(self._room["mark"][:rows]), _read_only(self._room_session[:rows])
+        self._print = None
