@@ -207,6 +207,13 @@ def test_a_child_that_may_trade_at_its_release_does_so_there() -> None:
         assert meet(panel(bar), parent, child) == ["entry 10 @ 98 limit_through", "c release", line]
 
 
+def test_a_child_for_the_opening_auction_waits_for_the_next_one() -> None:
+    """Its parent filled when the session had opened."""
+    parent, child = order("entry", BUY, 10, "limit", limit=98.0), order("c", SELL, 10, tif="opg", parent="entry")
+    story = meet(panel((100.0, 101.0, 95.0, 96.0), (97.0, 98.0, 95.0, 96.0)), parent, child)
+    assert story == ["entry 10 @ 98 limit_through", "c release", "c 10 @ 97 opening_auction"]
+
+
 def test_children_work_for_what_the_parent_has_filled() -> None:
     """Under a cap of 100 shares a bar the entry takes three bars; the stop sells what was bought by then, and ends with the parent's last part."""
     bars = panel(FLAT, (100.0, 100.0, 91.0, 95.0), FLAT)
