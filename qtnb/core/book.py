@@ -102,8 +102,47 @@ class _Account:
             raise unknown_name("instrument", symbol, self.holdings)
         return found
 
+# %% ../../nbs/core/05_book.ipynb #a1book0027
+class _Payments(_Account):
+    "The part of a book that waits for payments."
+
+    def settle(
+        self,
+        ts: int,  # now, ns UTC
+    ) -> None:
+        "Let everything arrive that has fallen due."
+        for item in self.pending.take(ts):
+            if item.kind == "dividend":
+                self.cash[item.currency] += item.amount
+                self._write(item.due, "", 0.0, item.currency)
+                self._owe(item.due, item.currency)
+        self._queue()
+
+    def _owe(self, ts: int, currency: str) -> None:
+        "Add up what is still to be paid to us."
+        total = sum(i.amount for i in self.pending.items if i.kind == "dividend" and i.currency == currency)
+        self.receivable[currency] = float(total)
+        self._note(ts, "receivable", currency, float(total))
+
+    def _queue(self) -> None:
+        "Remember when something falls due next."
+        self.next_due = self.pending.next_due
+        self._has_queue = self.pending.days > 0 or bool(self.pending.items)
+
+    def settled_cash(self, currency: str) -> float:
+        "Cash of a currency without what is under way, purchases and sales: what interest is charged on."
+        return self.cash[currency] - under_way(self.pending, currency)
+
+    def spendable_cash(self, currency: str) -> float:
+        "Cash of a currency without the proceeds of sales that have not settled: what a cash account may spend."
+        return self.cash[currency] - under_way(self.pending, currency, incoming_only=True)
+
+    def settled_quantity(self, symbol: str) -> float:
+        "What is held of an instrument without what is under way: what a lender lends on."
+        return self.holding(symbol).quantity - shares_under_way(self.pending, symbol)
+
 # %% ../../nbs/core/05_book.ipynb #a1book0005
-class _Rates(_Account):
+class _Rates(_Payments):
     "The part of a book that knows what currencies are worth."
 
     def earned(
@@ -142,6 +181,8 @@ class _Rates(_Account):
             raise unknown_name("currency of the book", currency, self.fx)
         if currency == self.base_currency or not 0.0 < new < math.inf:
             raise DataError(f"the rate of {currency!r} was {new!r}; it must be positive and finite, and {self.base_currency!r} itself is worth 1 for ever.")
+        if rate.ts >= self.next_due:
+            self.settle(rate.ts)
         if new == old:
             return 0.0
         earned, gain = self.earned(currency), (new - old) * self.book_value(currency)
@@ -184,41 +225,6 @@ class _Money(_Rates):
         if part == "deposit":
             self._note(flow.ts, "deposit", "", self.deposits)
         return value
-
-    def settle(
-        self,
-        ts: int,  # now, ns UTC
-    ) -> None:
-        "Let everything arrive that has fallen due."
-        for item in self.pending.take(ts):
-            if item.kind == "dividend":
-                self.cash[item.currency] += item.amount
-                self._write(item.due, "", 0.0, item.currency)
-                self._owe(item.due, item.currency)
-        self._queue()
-
-    def _owe(self, ts: int, currency: str) -> None:
-        "Add up what is still to be paid to us."
-        total = sum(i.amount for i in self.pending.items if i.kind == "dividend" and i.currency == currency)
-        self.receivable[currency] = float(total)
-        self._note(ts, "receivable", currency, float(total))
-
-    def _queue(self) -> None:
-        "Remember when something falls due next."
-        self.next_due = self.pending.next_due
-        self._has_queue = self.pending.days > 0 or bool(self.pending.items)
-
-    def settled_cash(self, currency: str) -> float:
-        "Cash of a currency without what is under way, purchases and sales: what interest is charged on."
-        return self.cash[currency] - under_way(self.pending, currency)
-
-    def spendable_cash(self, currency: str) -> float:
-        "Cash of a currency without the proceeds of sales that have not settled: what a cash account may spend."
-        return self.cash[currency] - under_way(self.pending, currency, incoming_only=True)
-
-    def settled_quantity(self, symbol: str) -> float:
-        "What is held of an instrument without what is under way: what a lender lends on."
-        return self.holding(symbol).quantity - shares_under_way(self.pending, symbol)
 
 # %% ../../nbs/core/05_book.ipynb #a1book0009
 class _Special(_Money):
