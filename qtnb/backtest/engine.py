@@ -17,7 +17,7 @@ from .costs import NoCosts
 from .execution_sim import BarFill, SimulatedVenue
 from .identity import identify, parameters_of, text_of
 from .metrics import execution_summary, execution_warnings
-from .simulation import Simulation
+from .simulation import Simulation, rare_collection
 from .slippage import NoSlippage
 from ..core.bars import Bars, bars_from_frame
 from ..core.book import Book, equity
@@ -236,6 +236,11 @@ class Backtest(_Recording):
 
     def run(self, *, progress: bool = False) -> Result:
         "Run it; the strategy object starts with the state it has, so give it a fresh one."
+        with rare_collection():
+            return self._run(progress)
+
+    def _run(self, progress: bool) -> Result:
+        "Prepare, play, record."
         simulation = self.simulation()
         prepared = [s for s in self.strategies if getattr(s, "prepare", None) is not None]
         try:

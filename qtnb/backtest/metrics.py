@@ -21,7 +21,8 @@ def _places(result: Result, bars: Bars) -> tuple[np.ndarray, np.ndarray, np.ndar
     "Row and column of each fill's bar, and whether the panel has it."
     rows = np.searchsorted(bars.ts, index_to_ns(result.fills["ts"]))
     column = {symbol: n for n, symbol in enumerate(bars.symbols)}
-    columns = np.array([column.get(s, -1) for s in result.fills["symbol"]], dtype=np.int64)
+    codes, names = pd.factorize(result.fills["symbol"])
+    columns = np.array([column.get(str(s), -1) for s in names], dtype=np.int64)[codes]
     known = (rows < len(bars)) & (columns >= 0)
     return np.where(known, rows, 0), np.where(known, columns, 0), known
 

@@ -36,7 +36,7 @@ from qtnb.core.events import (
 )
 from .orders import OrderState
 from .protocols import OrderCheck
-from ..enums import OrderStatus, OrderType, Side, TimeInForce
+from ..enums import FINAL_STATUSES, OrderStatus, OrderType, Side, TimeInForce
 from ..types import Fill, Order, Quote, Trade
 
 # %% ../../nbs/core/06_engine.ipynb #50c1b140
@@ -243,13 +243,13 @@ def _handle_timer(engine: TradingEngine, timer: TimerEvent) -> None:
 # %% ../../nbs/core/06_engine.ipynb #5a46fd6f
 def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
     "Count a fill, book it, and tell the strategy."
-    state = engine.order_state(fill.client_order_id)
+    state = engine.orders.get(fill.client_order_id) or engine.order_state(fill.client_order_id)
     if fill.exec_id in state.exec_ids:
         return
     state.check_fill(fill)
     engine.book.apply_fill(fill)
     state.count_fill(fill)
-    if state.status.is_final:
+    if state.status in FINAL_STATUSES:
         engine.drop(state)
     lane = engine.lane_of(state.order)
     if lane.book is not engine.book:
@@ -260,12 +260,12 @@ def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
 
 def _handle_update(engine: TradingEngine, update: OrderUpdate) -> None:
     "Move an order along its graph and tell the strategy."
-    state = engine.order_state(update.client_order_id)
+    state = engine.orders.get(update.client_order_id) or engine.order_state(update.client_order_id)
     before = state.status
     after = state.apply(update)
-    if after.is_final:
+    if after in FINAL_STATUSES:
         engine.drop(state)
-    elif before.is_final:
+    elif before in FINAL_STATUSES:
         engine.keep(state)
     if after is not before or update.kind is OrderEventKind.REPLACE:
         lane = engine.lane_of(state.order)

@@ -9,13 +9,12 @@ __all__ = ['TRANSITIONS', 'FILLABLE', 'OrderState', 'order_prefix', 'client_orde
 import hashlib
 import math
 from collections.abc import Set
-from dataclasses import replace
 
 from .errors import StateMismatch
 from .events import OrderEventKind as Kind
 from .events import OrderUpdate
 from ..enums import OrderStatus as Status
-from ..types import Fill, Order
+from ..types import Fill, Order, with_terms
 
 # %% ../../nbs/core/04_orders.ipynb #80099c45
 def _edges() -> dict[tuple[Status, Kind], Status]:
@@ -126,8 +125,7 @@ class _OrderRecord:
         for value in (update.quantity, update.limit_price, update.stop_price):
             if value is not None and not 0.0 < value < math.inf:
                 raise StateMismatch(f"a replacement of order {self.order.client_order_id!r} held the number {value!r}; it must be positive and finite.")
-        order, terms = self.order, {k: getattr(update, k) for k in ("quantity", "limit_price", "stop_price") if getattr(update, k) is not None}
-        self.order = replace(order, **terms)
+        self.order = with_terms(self.order, update.quantity, update.limit_price, update.stop_price)
         self.quantity = self.order.quantity
         if self._is_filled():
             return Status.FILLED
