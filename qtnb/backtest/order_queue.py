@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Kind', 'DAY_NS', 'OrderQueue', 'story']
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #f2486db7
+# %% ../../nbs/backtest/02c_order_queue.ipynb #760f4558
 import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,9 +16,11 @@ from ..core.events import CorporateAction, Event, OrderEventKind, OrderUpdate, R
 from ..enums import OrderType, TimeInForce
 from ..types import Fill, Instrument, Order, order_problem
 from ..utils.math import floor_to_step
+from ..utils.values import maker
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #6bacd8ae
+# %% ../../nbs/backtest/02c_order_queue.ipynb #8625974d
 Kind = OrderEventKind
+_make_fill, _make_update = maker(Fill), maker(OrderUpdate)  # the same values, made quicker
 _PLAIN = frozenset({OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT})
 _DAY = TimeInForce.DAY
 
@@ -58,7 +60,7 @@ class _Desk:
             return f"parent {order.parent!r} is not known here, or ended without a fill"
         return f"order {order.client_order_id!r} works already" if order.client_order_id in self.working else ""
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #f7aec44e
+# %% ../../nbs/backtest/02c_order_queue.ipynb #caad1448
 class _Working(_Desk):
     "What may trade, and the moments at which a venue files an order and forgets it."
 
@@ -81,7 +83,7 @@ class _Working(_Desk):
             quantity = min(quantity, max(-resting.sign * self.position[resting.order.symbol], 0.0))
         return quantity
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #3a0c1428
+# %% ../../nbs/backtest/02c_order_queue.ipynb #bc5f6c18
 class _Ends(_Working):
     "How orders end."
 
@@ -94,7 +96,7 @@ class _Ends(_Working):
     ) -> list[Event]:  # its end, then what follows for its children
         "End an order."
         self._remove(resting)
-        events: list[Event] = [OrderUpdate(ts, resting.order.client_order_id, kind, reason)]
+        events: list[Event] = [_make_update(ts, resting.order.client_order_id, kind, reason)]
         for child in self._children.pop(resting.order.client_order_id, ()):
             if child.alive:
                 events += self._orphan(child, ts, resting.filled > 0.0)
@@ -129,9 +131,9 @@ class _Ends(_Working):
             return self.end(child, ts, Kind.CANCEL, "its parent ended, and what had filled of it is covered")
         quantity = child.filled + awake
         child.order, child.leaves, child.asleep = replace(child.order, quantity=quantity), awake, 0.0
-        return [OrderUpdate(ts, child.order.client_order_id, Kind.REPLACE, "its parent ended when a part had filled", quantity)]
+        return [_make_update(ts, child.order.client_order_id, Kind.REPLACE, "its parent ended when a part had filled", quantity)]
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #64254322
+# %% ../../nbs/backtest/02c_order_queue.ipynb #9e87df65
 class _Families(_Ends):
     "What a fill means for siblings and children."
 
@@ -143,7 +145,7 @@ class _Families(_Ends):
             return self.end(sibling, ts, Kind.CANCEL, f"order {filled.order.client_order_id} of its group filled")
         sibling.order = replace(order, quantity=order.quantity - quantity)
         sibling.leaves -= quantity
-        return [OrderUpdate(ts, order.client_order_id, Kind.REPLACE, f"{quantity:g} of its group filled", sibling.order.quantity)]
+        return [_make_update(ts, order.client_order_id, Kind.REPLACE, f"{quantity:g} of its group filled", sibling.order.quantity)]
 
     def _wake_children(self, name: str, parent: Resting, before: float, ts: int) -> list[Event]:
         "Wake as much of each child as has filled of its parent."
@@ -154,7 +156,7 @@ class _Families(_Ends):
             child.asleep *= parent.leaves / before
             if child.held and self.awake(child) > 0.0:
                 self._release(child, ts)
-                events.append(OrderUpdate(ts, child.order.client_order_id, Kind.RELEASE))
+                events.append(_make_update(ts, child.order.client_order_id, Kind.RELEASE))
         return events
 
     def _release(self, child: Resting, ts: int) -> None:
@@ -168,7 +170,7 @@ class _Families(_Ends):
         if resting.order.time_in_force is _DAY:
             self._days[resting.order.client_order_id] = resting
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #8f26d042
+# %% ../../nbs/backtest/02c_order_queue.ipynb #c5a31306
 class _Fills(_Families):
     "How orders fill."
 
@@ -197,7 +199,7 @@ class _Fills(_Families):
         resting.leaves = before - quantity
         self.position[symbol] += resting.sign * quantity - (fee if fee_currency and fee_currency == instrument.base else 0.0)
         events: list[Event] = [
-            Fill(
+            _make_fill(
                 ts, f"{name}-{resting.fills}", name, symbol, order.side, quantity, price, fee, instrument.currency, rule, liquidity,
                 fee_currency, source, row, place, reference, queue_ahead,
             )
@@ -213,7 +215,7 @@ class _Fills(_Families):
             events += self._wake_children(name, resting, before, ts)
         return events
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #2c771cfa
+# %% ../../nbs/backtest/02c_order_queue.ipynb #f70fe188
 class _Requests(_Fills):
     "What may be asked of a venue."
 
@@ -221,7 +223,7 @@ class _Requests(_Fills):
         "Take an order, or say why not."
         name = order.client_order_id
         if reason := self.refusal(order):
-            return [OrderUpdate(order.ts, name, Kind.REJECT, reason)]
+            return [_make_update(order.ts, name, Kind.REJECT, reason)]
         self._number += 1
         resting = self.working[name] = Resting(order, self._number)
         if order.time_in_force is TimeInForce.GTD:
@@ -231,10 +233,10 @@ class _Requests(_Fills):
         if order.parent:
             self._follow(resting)
             if resting.held:
-                return [OrderUpdate(order.ts, name, Kind.HOLD)]
+                return [_make_update(order.ts, name, Kind.HOLD)]
         self._register(resting)
         self.arrive(resting)
-        return [OrderUpdate(order.ts, name, Kind.ACCEPT)]
+        return [_make_update(order.ts, name, Kind.ACCEPT)]
 
     def _follow(self, child: Resting) -> None:
         "Tie a child to its parent."
@@ -253,7 +255,7 @@ class _Requests(_Fills):
         "End an order, or say that it does not work any more."
         resting = self.working.get(client_order_id)
         if resting is None:
-            return [OrderUpdate(ts, client_order_id, Kind.CANCEL_REJECT, "the order does not work any more")]
+            return [_make_update(ts, client_order_id, Kind.CANCEL_REJECT, "the order does not work any more")]
         return self.end(resting, ts, Kind.CANCEL, "asked for")
 
     def replace(self, change: Replace) -> list[Event]:
@@ -262,7 +264,7 @@ class _Requests(_Fills):
         resting = self.working.get(name)
         reason = "the order does not work any more" if resting is None else replace_problem(resting, *terms)
         if reason or resting is None:
-            return [OrderUpdate(change.ts, name, Kind.REPLACE_REJECT, reason)]
+            return [_make_update(change.ts, name, Kind.REPLACE_REJECT, reason)]
         if not resting.held:
             self.leave(resting)
         awake = 1.0 - resting.asleep / resting.leaves
@@ -276,21 +278,33 @@ class _Requests(_Fills):
             child.asleep = min(child.order.quantity * (resting.leaves / resting.order.quantity), child.leaves)
         if not resting.held:
             self.arrive(resting)
-        return [OrderUpdate(change.ts, name, Kind.REPLACE, "", *terms)]
+        return [_make_update(change.ts, name, Kind.REPLACE, "", *terms)]
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #921a58df
+# %% ../../nbs/backtest/02c_order_queue.ipynb #139bb48b
 DAY_NS = 86_400_000_000_000
 
 
 class _Clocked(_Requests):
     "A queue that knows when orders run out."
 
-    _session = -1  # day of the last look
+    _session = -1  # session of the last look
+
+    def session_of(self, ts: int) -> int:
+        "The number of the session to which an instant belongs: here its UTC day, midnight counting to the day before."
+        return (ts - 1) // DAY_NS
+
+    def _is_over(self, resting: Resting, session: int) -> bool:
+        "Whether the session of an order's first chance lies before this one; notes the session by which it must have had one."
+        if resting.session < 0:
+            if resting.deadline < 0 and session > self.session_of(resting.order.ts):
+                resting.deadline = session
+            return 0 <= resting.deadline < session
+        return resting.session < session
 
     def expire(
         self,
         ts: int,  # now, ns UTC
-        session: int,  # its day
+        session: int,  # number of its session
     ) -> list[Event]:  # expiries, then what follows from them
         "End what has run out before this instant."
         events: list[Event] = []
@@ -301,29 +315,20 @@ class _Clocked(_Requests):
         if session != self._session:
             self._session = session
             if self._days:
-                over = [r for r in self._days.values() if _is_over(r, session)]
+                over = [r for r in self._days.values() if self._is_over(r, session)]
                 events += [e for r in over if r.alive for e in self.end(r, ts, Kind.EXPIRE, "the session ended")]
         return events
 
     def close_session(
         self,
         ts: int,  # now, ns UTC
-        session: int,  # the day that is over
+        session: int,  # number of the session that is over
     ) -> list[Event]:  # expiries, then what follows from them
         "End the DAY orders that had their chance in a session which ends now."
         over = [r for r in self._days.values() if r.session == session]
         return [e for r in over if r.alive for e in self.end(r, ts, Kind.EXPIRE, "the session ended")]
 
-
-def _is_over(resting: Resting, day: int) -> bool:
-    "Whether the session of an order's first chance lies before this day; notes the day by which it must have had one."
-    if resting.session < 0:
-        if resting.deadline < 0 and day > (resting.order.ts - 1) // DAY_NS:
-            resting.deadline = day
-        return 0 <= resting.deadline < day
-    return resting.session < day
-
-# %% ../../nbs/backtest/02c_order_queue.ipynb #8fdca78a
+# %% ../../nbs/backtest/02c_order_queue.ipynb #a52350df
 class OrderQueue(_Clocked):
     "The orders of a simulated venue."
 
@@ -341,7 +346,7 @@ class OrderQueue(_Clocked):
             for resting in [r for r in self.working.values() if r.order.symbol == action.symbol]:
                 if resting.alive:
                     yield from self.end(resting, action.ts, Kind.CANCEL, f"{action.symbol} was delisted")
-        elif self.lower_for_dividends:
+        elif action.kind in ("dividend", "spin_off") and self.lower_for_dividends:
             for resting in [r for r in self.working.values() if r.order.symbol == action.symbol and r.order.time_in_force is not _DAY]:
                 order = after_dividend(resting, action.value, self.instruments[action.symbol].tick_size)
                 if order != resting.order:
@@ -370,7 +375,7 @@ class OrderQueue(_Clocked):
         resting.version += 1
         if not resting.held:
             self.arrive(resting)
-        return OrderUpdate(ts, order.client_order_id, Kind.REPLACE, reason, order.quantity, order.limit_price, order.stop_price)
+        return _make_update(ts, order.client_order_id, Kind.REPLACE, reason, order.quantity, order.limit_price, order.stop_price)
 
 
 def story(
