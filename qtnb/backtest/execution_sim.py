@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Plan', 'Kind', 'SimulatedVenue']
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #9366164c
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #04ca1f4d
 import copy
 import math
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ from ..enums import TimeInForce
 from ..types import Fill, Instrument
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #d88b505d
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #4682eae4
 class _Filing(OrderQueue):
     "Orders in lanes."
 
@@ -88,7 +88,7 @@ class _Filing(OrderQueue):
         if lane.always:
             self._always[lane.symbol] = lane
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #562c34d6
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #a7f47e99
 class _Screen(_Filing):
     "Which orders a row of bars concerns."
 
@@ -115,7 +115,7 @@ class _Screen(_Filing):
         found = [self._lanes[bars.symbols[n]] for n in hits]
         return found + [lane for lane in self._always.values() if lane.column not in hits and lane.column >= 0] if self._always else found
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #7582f2ce
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #85de4b52
 class _Auctions(_Screen):
     "Where orders meet the auctions of a session."
 
@@ -142,7 +142,7 @@ class _Auctions(_Screen):
         limit = order.limit_price
         return (place, price, rule) if limit is None or resting.sign * (price - limit) <= 0.0 else None
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #09f404b8
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #03cd9bf5
 class _Trials(_Auctions):
     "What each order of high and low would do to the account."
 
@@ -185,7 +185,7 @@ class _Trials(_Auctions):
         if not resting.held:
             self.arrive(resting)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #c7a2800a
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #7a3a123d
 Plan = tuple[float, int, int, int, Resting, float, str, Lane]  # place, stops first, age, version, order, price, rule, lane
 
 
@@ -236,7 +236,7 @@ class _Meeting(_Trials):
             place, price, rule = met
             heappush(plan, (place, resting.rank, resting.number, resting.version, resting, price, rule, lane))
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #263776c5
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #df2e2e93
 Kind = OrderEventKind
 _MAKES = frozenset({"limit_through", "limit_touch"})
 
@@ -291,7 +291,8 @@ class _Executions(_Meeting):
             trade = trade._replace(price=price)
         if not self._charges:
             return price, 0.0, ""
-        return price, self.costs.fee(trade), self._fee_currency(trade) if self._fee_currency else ""
+        currency = self._fee_currency(trade) if self._fee_currency else ""
+        return price, self.costs.fee(trade), "" if currency == trade.instrument.currency else currency
 
     def _market_of(self, bars: Bars) -> Any:
         "The market around the bars of a panel, which remembers the corporate actions that have taken effect."
@@ -314,7 +315,7 @@ class _Executions(_Meeting):
         "Whether an order trades at the first point that it sees."
         return place == 0.0 and self._view.is_first_chance(bars, lane.row, lane.column, resting.since)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #9dc6124d
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #f92fdbc5
 class _Rounds(_Executions):
     "What goes on around the fills of a row."
 
@@ -363,7 +364,7 @@ class _Rounds(_Executions):
                     lane.always.pop(resting.order.client_order_id, None)
                 self._mark(lane)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #d9deb5eb
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #2356e302
 class SimulatedVenue(_Rounds):
     "A venue that fills orders from bars."
 
