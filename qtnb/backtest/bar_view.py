@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BarView']
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #6c9c3fbe
+# %% ../../nbs/backtest/02e_bar_view.ipynb #2f1c85c9
 import numpy as np
 
 from .bar_path import Path, bar_path
@@ -13,7 +13,7 @@ from .fill_rules import BarFill
 from ..core.bars import DAY_NS, Bars, BarsWindow
 from ..enums import Interval
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #5071ae83
+# %% ../../nbs/backtest/02e_bar_view.ipynb #ce6e0ab4
 class _Detail:
     "Bars of a shorter interval, by the bars that contain them."
 
@@ -44,7 +44,7 @@ class _Detail:
                 points += [min(max(p, low), high) for p in bar_path((o, h, l, c), held=held)]
         return tuple(points)
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #942178d5
+# %% ../../nbs/backtest/02e_bar_view.ipynb #1dfcae1c
 def _length(interval: str) -> int:
     "Longest time that a bar may take, ns: a day for daily bars."
     return DAY_NS if interval == "1d" else Interval(interval).nanoseconds
@@ -57,6 +57,16 @@ class _Sessions:
         "By these rules."
         self.rules = rules
         self._closes = frozenset(rules.closing_times or ())
+
+    def session_of(
+        self,
+        bars: Bars,  # the panel
+        ts: int,  # an instant, ns UTC
+    ) -> int:  # number of its session
+        "The session to which an instant belongs: by the sessions of the panel, else its UTC day."
+        if bars.sessions is None:
+            return (ts - 1) // DAY_NS
+        return int(np.searchsorted(bars.sessions.closes, ts))
 
     def opens_session(
         self,
@@ -85,6 +95,8 @@ class _Sessions:
         end = int(bars.ts[row])
         if self.rules.closing_times is not None:
             closes = end in self._closes
+        elif bars.sessions is not None:
+            closes = end == int(bars.sessions.closes[self.session_of(bars, end)])
         elif isinstance(bars, BarsWindow):
             return None
         else:
@@ -93,8 +105,13 @@ class _Sessions:
 
     def _bounds(self, bars: Bars, row: int) -> tuple[int, int]:
         "First row of the session of a row, and the row after its last."
-        day = (int(bars.ts[row]) - 1) // DAY_NS
-        first, end = np.searchsorted(bars.ts, (day * DAY_NS + 1, (day + 1) * DAY_NS + 1)).tolist()
+        number, edges = self.session_of(bars, int(bars.ts[row])), (0, 0)
+        if bars.sessions is None:
+            edges = (number * DAY_NS + 1, (number + 1) * DAY_NS + 1)
+        else:
+            closes = bars.sessions.closes
+            edges = (int(closes[number - 1]) + 1 if number else 0, int(closes[number]) + 1)
+        first, end = np.searchsorted(bars.ts, edges).tolist()
         return first, end
 
     def _count_bars(self, bars: Bars, first: int, end: int, column: int) -> int:
@@ -102,7 +119,7 @@ class _Sessions:
         close = bars.close[first:end, column]
         return int((close == close).sum())
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #be334c82
+# %% ../../nbs/backtest/02e_bar_view.ipynb #b620de72
 class BarView(_Sessions):
     "What a venue asks about bars."
 

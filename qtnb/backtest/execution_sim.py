@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Plan', 'Kind', 'SimulatedVenue']
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #7bc6b257
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #04ca1f4d
 import copy
 import math
 from collections.abc import Iterator, Mapping
@@ -17,27 +17,28 @@ import numpy as np
 
 from .bar_path import price_at
 from .bar_view import BarView
-from .costs import NoCosts
+from .costs import NoCosts, fresh_costs
 from .fill_rules import BarFill
 from .lanes import Lane
+from .market import BarMarket
 from .order_queue import OrderQueue
 from .resting import LIMIT, MARKET, STOP, TRAIL, Resting
-from .slippage import NoSlippage
+from .slippage import NoSlippage, fresh_model
 from ..core.bars import DAY_NS, Bars
-from ..core.events import Event, OrderEventKind, OrderUpdate
+from ..core.events import CorporateAction, Event, OrderEventKind, OrderUpdate
 from ..core.protocols import CostModel, Execution, SlippageModel
 from ..enums import TimeInForce
 from ..types import Fill, Instrument
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #b5e3d15a
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #4682eae4
 class _Filing(OrderQueue):
     "Orders in lanes."
 
     def __init__(self, instruments: Mapping[str, Instrument], rules: BarFill):
         "No lanes."
         super().__init__(instruments)
-        self.rules, self.lower_for_dividends = rules, rules.lower_for_dividends
+        self.rules, self.lower_for_dividends, self._view = rules, rules.lower_for_dividends, BarView(rules)
         self._lanes: dict[str, Lane] = {}
         self._busy: dict[str, Lane] = {}  # lanes with orders
         self._always: dict[str, Lane] = {}  # lanes to look at in every bar
@@ -87,7 +88,7 @@ class _Filing(OrderQueue):
         if lane.always:
             self._always[lane.symbol] = lane
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #f56ff704
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #a7f47e99
 class _Screen(_Filing):
     "Which orders a row of bars concerns."
 
@@ -100,6 +101,10 @@ class _Screen(_Filing):
             lane.column, lane.row = columns.get(lane.symbol, -1), -1
             self._mark(lane)
 
+    def session_of(self, ts: int) -> int:
+        "The session to which an instant belongs, by the panel that was met last."
+        return super().session_of(ts) if self._bars is None else self._view.session_of(self._bars, ts)
+
     def _concerned(self, bars: Bars, row: int) -> list[Lane]:
         "The lanes that a row concerns."
         if len(self._busy) <= 4:
@@ -110,14 +115,13 @@ class _Screen(_Filing):
         found = [self._lanes[bars.symbols[n]] for n in hits]
         return found + [lane for lane in self._always.values() if lane.column not in hits and lane.column >= 0] if self._always else found
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #958d6881
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #85de4b52
 class _Auctions(_Screen):
     "Where orders meet the auctions of a session."
 
     def __init__(self, instruments: Mapping[str, Instrument], rules: BarFill):
         "No auction yet."
         super().__init__(instruments, rules)
-        self._view = BarView(rules)
         self._auctioned: list[tuple[Resting, str]] = []  # auction orders that had their chance, or cannot have one
 
     def _auction(self, resting: Resting, lane: Lane, bars: Bars, start: tuple[float, float] | None) -> tuple[float, float, str] | None:
@@ -138,7 +142,7 @@ class _Auctions(_Screen):
         limit = order.limit_price
         return (place, price, rule) if limit is None or resting.sign * (price - limit) <= 0.0 else None
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #8841aa99
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #03cd9bf5
 class _Trials(_Auctions):
     "What each order of high and low would do to the account."
 
@@ -161,7 +165,7 @@ class _Trials(_Auctions):
         "What a path would bring the account, from a copy of the symbol's orders; in price times quantity."
         symbol = lane.symbol
         twin = SimulatedVenue({symbol: self.instruments[symbol]}, fill=replace(self.rules, path=mode))
-        twin.position[symbol], twin._session = self.position[symbol], (bars.ts.item(row) - 1) // DAY_NS
+        twin.position[symbol], twin._session = self.position[symbol], self._session
         for name, resting in self.working.items() if self._children or self._groups else lane.orders.items():
             if resting.order.symbol == symbol:
                 twin._adopt(name, copy.copy(resting), self.position[symbol])
@@ -181,7 +185,7 @@ class _Trials(_Auctions):
         if not resting.held:
             self.arrive(resting)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #c7a2800a
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #7a3a123d
 Plan = tuple[float, int, int, int, Resting, float, str, Lane]  # place, stops first, age, version, order, price, rule, lane
 
 
@@ -232,7 +236,7 @@ class _Meeting(_Trials):
             place, price, rule = met
             heappush(plan, (place, resting.rank, resting.number, resting.version, resting, price, rule, lane))
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #6186cc61
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #df2e2e93
 Kind = OrderEventKind
 _MAKES = frozenset({"limit_through", "limit_touch"})
 
@@ -242,9 +246,10 @@ class _Executions(_Meeting):
 
     costs: CostModel
     slippage: SlippageModel
-    market: Any = None  # what a slippage model may ask; see core.protocols.MarketNow
+    market: Any = None  # core.protocols.MarketNow: what a slippage model may ask; made for the panel when there is such a model
     _slips = _charges = False
     _fee_currency: Any = None
+    _acted: list[CorporateAction]  # corporate actions that have taken effect
 
     def _execute(self, step: Plan, bars: Bars, row: int, ts: int) -> list[Event]:
         "Fill as much of an order as its terms and the bar allow."
@@ -280,19 +285,37 @@ class _Executions(_Meeting):
             return price, 0.0, ""
         trade = Execution(self.instruments[lane.symbol], resting.sign, quantity, price, ts, liquidity, resting.order.client_order_id)
         if slips:
-            price = self.slippage.price(trade, self.market and self.market.at(row, lane.column))
+            price = self.slippage.price(trade, self._market_of(bars).at(row, lane.column))
             if self.rules.clip:
                 price = min(max(price, bars.low.item(row, lane.column)), bars.high.item(row, lane.column))
             trade = trade._replace(price=price)
         if not self._charges:
             return price, 0.0, ""
-        return price, self.costs.fee(trade), self._fee_currency(trade) if self._fee_currency else ""
+        currency = self._fee_currency(trade) if self._fee_currency else ""
+        return price, self.costs.fee(trade), "" if currency == trade.instrument.currency else currency
+
+    def _market_of(self, bars: Bars) -> Any:
+        "The market around the bars of a panel, which remembers the corporate actions that have taken effect."
+        if self.market is None or self.market.bars is not bars:
+            self.market = BarMarket(bars)
+            for action in self._acted:
+                if action.symbol in bars.symbols:
+                    self.market.act(action)
+        return self.market
+
+    def act(self, action: CorporateAction) -> Iterator[Event]:
+        "Let a corporate action take effect on the orders that work, and on what slippage models know of the past."
+        if self._slips:
+            self._acted.append(action)
+            if self.market is not None and action.symbol in self.market.bars.symbols:
+                self.market.act(action)
+        return super().act(action)
 
     def _is_first(self, resting: Resting, lane: Lane, bars: Bars, place: float) -> bool:
         "Whether an order trades at the first point that it sees."
         return place == 0.0 and self._view.is_first_chance(bars, lane.row, lane.column, resting.since)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #752f77cb
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #f92fdbc5
 class _Rounds(_Executions):
     "What goes on around the fills of a row."
 
@@ -309,7 +332,7 @@ class _Rounds(_Executions):
             own.drop(child)
             own.orders[event.client_order_id] = child
             self._taken.append((own, child))
-            child.session = (event.ts - 1) // DAY_NS
+            child.session = self._session
             self._plan(child, own, bars, (place, price if own is lane else price_at(own.path, place)), plan)
 
     def _first_chances(self, bars: Bars, row: int, session: int) -> None:
@@ -341,7 +364,7 @@ class _Rounds(_Executions):
                     lane.always.pop(resting.order.client_order_id, None)
                 self._mark(lane)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #f3b563d3
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #2356e302
 class SimulatedVenue(_Rounds):
     "A venue that fills orders from bars."
 
@@ -355,10 +378,10 @@ class SimulatedVenue(_Rounds):
     ):
         "A venue with no orders."
         super().__init__(instruments, fill)
-        fresh = getattr(costs, "fresh", None)
-        self.costs, self.slippage = costs if fresh is None else fresh(), slippage
+        self.costs, self.slippage = fresh_costs(costs), fresh_model(slippage)
         self._charges, self._slips = not isinstance(costs, NoCosts), not isinstance(slippage, NoSlippage)
         self._fee_currency = getattr(self.costs, "fee_currency", None)
+        self._acted: list[CorporateAction] = []
 
     def match(
         self,
@@ -373,7 +396,7 @@ class SimulatedVenue(_Rounds):
         if bars is not self._bars:
             self._bind(bars)
         ts = bars.ts.item(row)
-        session = (ts - 1) // DAY_NS
+        session = (ts - 1) // DAY_NS if bars.sessions is None else self._view.session_of(bars, ts)
         expired = self.expire(ts, session) if self._dated or session != self._session else ()
         if self._fresh:
             self._first_chances(bars, row, session)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Kind', 'DAY_NS', 'OrderQueue', 'story']
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #f2486db7
+# %% ../../nbs/backtest/02c_order_queue.ipynb #760f4558
 import heapq
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,8 +16,9 @@ from ..enums import OrderType, TimeInForce
 from ..types import Fill, Instrument, Order, make_fill, order_problem, with_terms
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #6bacd8ae
+# %% ../../nbs/backtest/02c_order_queue.ipynb #8625974d
 Kind = OrderEventKind
+_make_fill, 
 _PLAIN = frozenset({OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT})
 _DAY = TimeInForce.DAY
 
@@ -57,7 +58,7 @@ class _Desk:
             return f"parent {order.parent!r} is not known here, or ended without a fill"
         return f"order {order.client_order_id!r} works already" if order.client_order_id in self.working else ""
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #f7aec44e
+# %% ../../nbs/backtest/02c_order_queue.ipynb #caad1448
 class _Working(_Desk):
     "What may trade, and the moments at which a venue files an order and forgets it."
 
@@ -80,7 +81,7 @@ class _Working(_Desk):
             quantity = min(quantity, max(-resting.sign * self.position[resting.order.symbol], 0.0))
         return quantity
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #3a0c1428
+# %% ../../nbs/backtest/02c_order_queue.ipynb #bc5f6c18
 class _Ends(_Working):
     "How orders end."
 
@@ -130,7 +131,7 @@ class _Ends(_Working):
         child.order, child.leaves, child.asleep = with_terms(child.order, quantity), awake, 0.0
         return [make_update(ts, child.order.client_order_id, Kind.REPLACE, "its parent ended when a part had filled", quantity)]
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #64254322
+# %% ../../nbs/backtest/02c_order_queue.ipynb #9e87df65
 class _Families(_Ends):
     "What a fill means for siblings and children."
 
@@ -167,7 +168,7 @@ class _Families(_Ends):
         if resting.order.time_in_force is _DAY:
             self._days[resting.order.client_order_id] = resting
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #8f26d042
+# %% ../../nbs/backtest/02c_order_queue.ipynb #c5a31306
 class _Fills(_Families):
     "How orders fill."
 
@@ -212,7 +213,7 @@ class _Fills(_Families):
             events += self._wake_children(name, resting, before, ts)
         return events
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #2c771cfa
+# %% ../../nbs/backtest/02c_order_queue.ipynb #f70fe188
 class _Requests(_Fills):
     "What may be asked of a venue."
 
@@ -277,19 +278,31 @@ class _Requests(_Fills):
             self.arrive(resting)
         return [make_update(change.ts, name, Kind.REPLACE, "", *terms)]
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #921a58df
+# %% ../../nbs/backtest/02c_order_queue.ipynb #139bb48b
 DAY_NS = 86_400_000_000_000
 
 
 class _Clocked(_Requests):
     "A queue that knows when orders run out."
 
-    _session = -1  # day of the last look
+    _session = -1  # session of the last look
+
+    def session_of(self, ts: int) -> int:
+        "The number of the session to which an instant belongs: here its UTC day, midnight counting to the day before."
+        return (ts - 1) // DAY_NS
+
+    def _is_over(self, resting: Resting, session: int) -> bool:
+        "Whether the session of an order's first chance lies before this one; notes the session by which it must have had one."
+        if resting.session < 0:
+            if resting.deadline < 0 and session > self.session_of(resting.order.ts):
+                resting.deadline = session
+            return 0 <= resting.deadline < session
+        return resting.session < session
 
     def expire(
         self,
         ts: int,  # now, ns UTC
-        session: int,  # its day
+        session: int,  # number of its session
     ) -> list[Event]:  # expiries, then what follows from them
         "End what has run out before this instant."
         events: list[Event] = []
@@ -300,29 +313,20 @@ class _Clocked(_Requests):
         if session != self._session:
             self._session = session
             if self._days:
-                over = [r for r in self._days.values() if _is_over(r, session)]
+                over = [r for r in self._days.values() if self._is_over(r, session)]
                 events += [e for r in over if r.alive for e in self.end(r, ts, Kind.EXPIRE, "the session ended")]
         return events
 
     def close_session(
         self,
         ts: int,  # now, ns UTC
-        session: int,  # the day that is over
+        session: int,  # number of the session that is over
     ) -> list[Event]:  # expiries, then what follows from them
         "End the DAY orders that had their chance in a session which ends now."
         over = [r for r in self._days.values() if r.session == session]
         return [e for r in over if r.alive for e in self.end(r, ts, Kind.EXPIRE, "the session ended")]
 
-
-def _is_over(resting: Resting, day: int) -> bool:
-    "Whether the session of an order's first chance lies before this day; notes the day by which it must have had one."
-    if resting.session < 0:
-        if resting.deadline < 0 and day > (resting.order.ts - 1) // DAY_NS:
-            resting.deadline = day
-        return 0 <= resting.deadline < day
-    return resting.session < day
-
-# %% ../../nbs/backtest/02c_order_queue.ipynb #8fdca78a
+# %% ../../nbs/backtest/02c_order_queue.ipynb #a52350df
 class OrderQueue(_Clocked):
     "The orders of a simulated venue."
 
@@ -340,7 +344,7 @@ class OrderQueue(_Clocked):
             for resting in [r for r in self.working.values() if r.order.symbol == action.symbol]:
                 if resting.alive:
                     yield from self.end(resting, action.ts, Kind.CANCEL, f"{action.symbol} was delisted")
-        elif self.lower_for_dividends:
+        elif action.kind in ("dividend", "spin_off") and self.lower_for_dividends:
             for resting in [r for r in self.working.values() if r.order.symbol == action.symbol and r.order.time_in_force is not _DAY]:
                 order = after_dividend(resting, action.value, self.instruments[action.symbol].tick_size)
                 if order != resting.order:

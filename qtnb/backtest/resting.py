@@ -6,7 +6,7 @@
 __all__ = ['MARKET', 'LIMIT', 'STOP', 'TOUCH', 'TRAIL', 'Resting', 'replace_problem', 'change_terms', 'after_split',
            'after_dividend']
 
-# %% ../../nbs/backtest/02b_resting.ipynb #eb9cb444
+# %% ../../nbs/backtest/02b_resting.ipynb #73b91e53
 import math
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from ..enums import OrderType, TimeInForce
 from ..types import Order, with_terms
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02b_resting.ipynb #9fef3bb4
+# %% ../../nbs/backtest/02b_resting.ipynb #ed068be6
 MARKET, LIMIT, STOP, TOUCH, TRAIL = range(5)
 _PHASES: dict[OrderType, tuple[int, int, str]] = {
     OrderType.MARKET: (MARKET, MARKET, ""),
@@ -30,7 +30,7 @@ _STOPS = frozenset({OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STO
 _AUCTIONS = frozenset({TimeInForce.OPG, TimeInForce.CLS})
 _IMMEDIATE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 
-# %% ../../nbs/backtest/02b_resting.ipynb #ef868221
+# %% ../../nbs/backtest/02b_resting.ipynb #f467d892
 class _Terms:
     "The memory about an order."
 
@@ -55,7 +55,7 @@ class _Terms:
         self.auction, self.immediate = tif in _AUCTIONS, tif in _IMMEDIATE
         self.alive, self.held, self.lodged = True, False, False
         self.since = order.ts  # from when it works, ns UTC
-        self.session = self.deadline = -1  # day of its first chance; day by which it must have had one
+        self.session = self.deadline = -1  # session of its first chance; session by which it must have had one
         self.extreme = math.nan  # best price that a trailing stop has seen
         self.split = 1.0  # product of the splits since it came
 
@@ -75,7 +75,7 @@ class _Terms:
         "Whether its level is met by a falling price."
         return (self.sign < 0) if self.phase == STOP else (self.sign > 0)
 
-# %% ../../nbs/backtest/02b_resting.ipynb #557ed9b6
+# %% ../../nbs/backtest/02b_resting.ipynb #d45a3cfa
 class Resting(_Terms):
     "An order that works at a simulated venue."
 
@@ -113,7 +113,7 @@ class Resting(_Terms):
             return found
         return stop_touch(path, self.sign if self.phase == STOP else -self.sign, order.stop_price or math.nan, start, self.word)
 
-# %% ../../nbs/backtest/02b_resting.ipynb #08d23589
+# %% ../../nbs/backtest/02b_resting.ipynb #8cf917fc
 def replace_problem(
     resting: Resting,  # the order
     quantity: float | None,  # new quantity, or None
@@ -147,7 +147,7 @@ def change_terms(
         resting.phase = _PHASES[old.order_type][0]
     return bool(limit_price or stop_price or new.quantity > old.quantity)
 
-# %% ../../nbs/backtest/02b_resting.ipynb #48992e58
+# %% ../../nbs/backtest/02b_resting.ipynb #5f1b951f
 def after_split(
     resting: Resting,  # the order
     ratio: float,  # new shares per old one
