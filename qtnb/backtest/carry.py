@@ -9,6 +9,7 @@ __all__ = ['year_days', 'collateral_price', 'fresh_carry', 'BorrowRate', 'Recall
 # %% ../../nbs/backtest/00d_carry.ipynb #1f6438e2
 import hashlib
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -434,6 +435,12 @@ class _FundingMeter:
         self._reader, self._marks = LedgerReader(), {}
         times = [(int(t), symbol, n) for symbol, x in self.stamps.items() for n, t in enumerate(x.ts)]
         self._due, self._next = sorted(times), 0
+        self._has_marks = all(not np.isnan(x.mark).any() for x in self.stamps.values())
+
+    def next_due(self, ts: int) -> int:
+        "When to ask again: at the next payment, or at every bar where a payment takes the last known price."
+        place = bisect_right(self._due, (ts, chr(0x10FFFF)))
+        return self._due[place][0] if self._has_marks and place < len(self._due) else ts + 1
 
     def flows(self, book: Any, marks: Mapping[str, float], since: int, until: int) -> Iterator[CashFlow]:
         "The payments after `since` and up to `until`."

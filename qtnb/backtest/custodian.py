@@ -7,22 +7,23 @@ __all__ = ['ALWAYS', 'Rates', 'ON_BREACH', 'DELISTING', 'rates_of', 'rates_at', 
            'MarginStep', 'Custodian']
 
 # %% ../../nbs/backtest/03_custodian.ipynb #a1custod002
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from .carry import Carries, fresh_carry
 from ..core.book import Book, equity
 from ..core.errors import ConfigError, DataError
 from ..core.events import CashFlow, Control, ControlAction, Event, FxRate
 from ..core.margin import BuyingPower, MarginModel, required
 from ..core.protocols import CarryModel, CostModel
-from ..core.settlement import DAY_NS, NEVER, settles_at
+from ..core.settlement import NEVER, settles_at
 from ..types import Instrument
-from ..utils.time import index_to_ns
+from ..utils.time import DAY_NS, index_to_ns
 
 # %% ../../nbs/backtest/03_custodian.ipynb #a1custod005
 ALWAYS = -(2**63)  # the instant of a rate that counts from the beginning
@@ -95,7 +96,7 @@ class AccountRules:
     sessions: Sequence[int] = ()  # closes of the sessions, ns UTC; empty = from the bars
     margin: MarginModel | None = None  # what positions tie up; None = no limit
     cushion: float = 0.0  # how much worse than the last price a market order may fill, decimal
-    carry: Sequence[CarryModel] = ()  # what holding costs
+    carry: Any = ()  # what holding costs: a CarryModel or several
     delisting: str = "last_price"  # or "worthless"
     on_breach: str = "call_then_close"  # or "close", "record"
     call_sessions: int = 1  # sessions that a margin call leaves to cure the breach
@@ -105,7 +106,8 @@ class AccountRules:
 
     def __post_init__(self):
         "Bring rates, sessions and models into tuples, and refuse words and numbers that do not fit."
-        for name, value in (("fx", rates_of(self.fx)), ("sessions", tuple(int(s) for s in self.sessions)), ("carry", tuple(self.carry))):
+        models = self.carry if isinstance(self.carry, Sequence) else self.carry.models if isinstance(self.carry, Carries) else (self.carry,)
+        for name, value in (("fx", rates_of(self.fx)), ("sessions", tuple(int(s) for s in self.sessions)), ("carry", tuple(models))):
             object.__setattr__(self, name, value)
         for name, known in (("delisting", DELISTING), ("on_breach", ON_BREACH)):
             if getattr(self, name) not in known:
@@ -121,6 +123,11 @@ class AccountRules:
         return f"AccountRules({', '.join(f'{name}={value!r}' for name, value in given if value != plain[name])})"
 
 # %% ../../nbs/backtest/03_custodian.ipynb #a1custod014
+def _closes(rules: AccountRules, sessions: Sequence[int], times: np.ndarray) -> Sequence[int]:
+    "When sessions close: by the rules, by the run's calendar, or by the bars."
+    return tuple(rules.sessions) or [int(s) for s in sessions] or session_closes(times)
+
+
 def open_book(
     rules: AccountRules | None,  # None = a plain account
     instruments: Mapping[str, Instrument] | Iterable[Instrument],  # what may be held
@@ -129,14 +136,14 @@ def open_book(
     cash: float | Mapping[str, float],  # at the start
     base_currency: str = "USD",  # currency of equity
     fx: Mapping[str, float] | None = None,  # constant rates of currencies that the rules do not date
+    sessions: Sequence[int] = (),  # closes of the run's calendar, ns UTC, for rules that name none
 ) -> Book:
     "Open the account that a run begins with."
     if rules is None:
         return Book(instruments, cash=cash, base_currency=base_currency, fx=fx)
     start = {**(fx or {}), **rates_at(rules.fx, int(times[0]))}
     start.pop(base_currency, None)
-    sessions = rules.sessions or (session_closes(times) if rules.settlement_days else ())
-    settling = {"settlement_days": rules.settlement_days, "sessions": sessions}
+    settling = {"settlement_days": rules.settlement_days, "sessions": _closes(rules, sessions, times) if rules.settlement_days else ()}
     return Book(instruments, cash=cash, base_currency=base_currency, fx=start, withholding=rules.withholding, **settling)
 
 # %% ../../nbs/backtest/03_custodian.ipynb #a1custod017
@@ -145,25 +152,33 @@ class _Clock:
 
     def __init__(self, models: Sequence[CarryModel], sessions: Sequence[int], start: int):
         "Nothing has been asked yet."
-        self.models, self.sessions = tuple(models), sessions
-        self.since = [start] * len(self.models)
-        self.due = [self._next(model, start) for model in self.models]
+        self.models, self.sessions = models, sessions
+        self.meters = [fresh_carry(model) for model in models]
+        self.since = [start] * len(models)
+        self.due = [self._next(meter, start) for meter in self.meters]
         self.wake = min(self.due, default=NEVER)
 
-    def _next(self, model: CarryModel, ts: int) -> int:
-        "The next instant at which a model is to be asked."
-        own = getattr(model, "next_due", None)
+    def _next(self, meter: CarryModel, ts: int) -> int:
+        "The next instant at which a meter is to be asked: the close of a session, or the first bar after it."
+        own = getattr(meter, "next_due", None)
         if own is not None:
             return int(own(ts))
-        place = bisect_right(self.sessions, ts)
-        return self.sessions[place] if place < len(self.sessions) else ts + DAY_NS
+        place = bisect_left(self.sessions, ts)
+        if place < len(self.sessions) and self.sessions[place] > ts:
+            return self.sessions[place]
+        return ts + 1
 
-    def flows(self, book: Book, marks: Mapping[str, float], ts: int) -> Iterator[CashFlow]:
-        "What has fallen due up to now, model by model."
-        for n, model in enumerate(self.models):
+    def events(self, book: Book, marks: Mapping[str, float], last: int, ts: int) -> Iterator[Event]:
+        "What has fallen due up to now, model by model; what belongs to a bar that is over counts now."
+        for n, meter in enumerate(self.meters):
             if ts >= self.due[n]:
-                yield from model.flows(book, marks, self.since[n], ts)
-                self.since[n], self.due[n] = ts, self._next(model, ts)
+                since, self.since[n] = self.since[n], ts
+                self.due[n] = self._next(meter, ts)
+                for flow in meter.flows(book, marks, since, ts):
+                    yield flow if flow.ts > last else replace(flow, ts=ts)
+                recalls = getattr(self.models[n], "recall_events", None)
+                if recalls is not None:
+                    yield from recalls(book, since, ts)
         self.wake = min(self.due, default=NEVER)
 
 # %% ../../nbs/backtest/03_custodian.ipynb #a1custod020
@@ -209,14 +224,16 @@ class _Watch:
             text = f"margin call: close something until {pd.Timestamp(self.deadline, tz='UTC'):%Y-%m-%d %H:%M}"
             yield Control(ts, ControlAction.REDUCE, self._write(ts, "call", has, needs, text))
         elif self.state == "clear" or ts >= self.deadline:
-            self.state = "closing"
+            self.state, self.deadline = "closing", settles_at(ts, self.sessions, 2) - 1
             yield Control(ts, ControlAction.FLATTEN, self._write(ts, "close", has, needs, "everything is closed at the next price"))
             yield from self._penalty(ts, marks)
 
     def _close_on(self, ts: int, marks: Mapping[str, float], has: float, needs: float) -> Iterator[Event]:
         "Wait for a forced close to end, and resume."
         if any(h.quantity != 0.0 for h in self.book.holdings.values()):
-            yield Control(ts, ControlAction.FLATTEN, "the forced close goes on")
+            if ts >= self.deadline:
+                self.deadline = settles_at(ts, self.sessions, 2) - 1
+                yield Control(ts, ControlAction.FLATTEN, "the forced close goes on")
             return
         if has < 0.0 and self.rules.is_insured:
             note = self._write(ts, "insured", has, needs, "the venue carries the rest of the loss")
@@ -248,18 +265,18 @@ class Custodian:
         times: np.ndarray,  # (T,) instants of the bars, ns UTC
         *,
         costs: CostModel | None = None,  # fees, for the check of buying power
+        sessions: Sequence[int] = (),  # closes of the run's calendar, ns UTC, for rules that name none
     ):
         "A custodian at the start of a run."
         self.rules, self.book = rules, book
-        start = int(times[0]) if len(times) else 0
-        sessions = rules.sessions or session_closes(times)
+        start, closes = int(times[0]) if len(times) else 0, _closes(rules, sessions, times)
         known = [(n, c, pairs) for n, (c, pairs) in enumerate(rules.fx) if c in book.fx and c != book.base_currency]
         changes = sorted((ts, n, c, rate) for n, c, pairs in known for ts, rate in pairs if ts > start)
         self._rates = [FxRate(ts, currency, rate) for ts, _, currency, rate in changes]
         self._stamps = [rate.ts for rate in self._rates] + [NEVER]
-        self._told = 0
-        self._clock = _Clock(rules.carry, sessions, start - 1)
-        self._watch = None if rules.margin is None else _Watch(rules, rules.margin, book, sessions)
+        self._told, self._last = 0, start - 1
+        self._clock = _Clock(tuple(rules.carry), closes, start - 1)
+        self._watch = None if rules.margin is None else _Watch(rules, rules.margin, book, closes)
         self.check = None if rules.margin is None else BuyingPower(rules.margin, book, costs=costs, cushion=rules.cushion)
 
     @property
@@ -285,13 +302,14 @@ class Custodian:
         marks: Mapping[str, float],  # last known price per symbol
     ) -> Iterable[Event]:  # handle each before asking for the next
         "What follows once the fills of an instant are booked: carry, then margin."
+        last, self._last = self._last, ts
         if self._watch is None and ts < self._clock.wake:
             return ()
-        return self._after(ts, marks)
+        return self._after(ts, marks, last)
 
-    def _after(self, ts: int, marks: Mapping[str, float]) -> Iterator[Event]:
+    def _after(self, ts: int, marks: Mapping[str, float], last: int) -> Iterator[Event]:
         "Carry, then margin."
         if ts >= self._clock.wake:
-            yield from self._clock.flows(self.book, marks, ts)
+            yield from self._clock.events(self.book, marks, last, ts)
         if self._watch is not None:
             yield from self._watch.look(ts, marks)
