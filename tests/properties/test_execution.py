@@ -118,7 +118,7 @@ def test_a_parent_is_never_overdone_and_leaves_nothing_behind(
     assert parent.filled == pytest.approx(filled)
     assert filled <= quantity * (1.0 + 1e-9)
     assert [f.exec_id for f in parent.fills] == fills["exec_id"].to_list()
-    assert parent.children == orders["client_order_id"].to_list()
+    assert list(parent.children) == orders["client_order_id"].to_list()
     assert result.positions["AAA"].iloc[-1] == pytest.approx(sign * filled)
     assert parent.is_done
     assert parent.in_flight == 0.0
