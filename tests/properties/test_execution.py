@@ -18,6 +18,7 @@ from qtnb.backtest.engine import Backtest
 from qtnb.backtest.execution_sim import BarFill
 from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import Bars
+from qtnb.strategies.base import Strategy
 from qtnb.strategies.execution import Algorithm, ChildTerms, Pov, Twap, Vwap, WorkOrders
 from qtnb.strategies.execution_report import execution_report, execution_timeline, vwap
 from qtnb.strategies.slices import curve_slices, equal_slices, volume_curve
@@ -162,6 +163,37 @@ def _check_shortfall(parent: Algorithm, result: Any, bars: Bars) -> None:
     assert report.shortfall == report.execution_cost + report.opportunity_cost + report.fees
     assert repr(report) == repr(execution_report(parent, None, bars))
     assert execution_timeline(parent, None, bars)["filled"].iloc[-1] == pytest.approx(parent.filled)
+
+
+class HandsOver(Strategy):
+    """A strategy that hands its parent to the engine at the start."""
+
+    name = "hands_over"
+
+    def __init__(self, parent: Algorithm):
+        super().__init__()
+        self.parent = parent
+
+    def on_start(self, ctx: Any) -> None:
+        ctx.work(self.parent)
+
+    def on_data(self, ctx: Any, bars: Any) -> None:
+        """Nothing more to do."""
+
+
+@EFFORT
+@given(**SCENARIO)
+def test_the_engine_calls_an_algorithm_as_a_forwarding_strategy_does(
+    seed: int, kind: str, quantity: float, sign: float, span: tuple[int, int], slices: int, rate: float,
+    room: float | None, cap: float | None, tif: str, limit: float | None,
+) -> None:  # fmt: skip
+    """Handed over by `ctx.work` or forwarded by hand: the same fills and the same report."""
+    bars, told = intraday(seed), []
+    for hand in (HandsOver, WorkOrders):
+        parent = make(kind, sign * quantity, bars, span[0], span[0] + span[1], slices, rate, ChildTerms(limit, cap, tif))  # type: ignore[arg-type]
+        result = Backtest(hand(parent), bars, cash=1e6, costs=PerShare(0.01), fill=BarFill(participation=room), slippage=BpsSlippage(2)).run()
+        told.append((repr(execution_report(parent, None, bars)), result.fills[["ts", "side", "quantity", "price", "fee"]].to_csv(), parent.is_done))
+    assert told[0] == told[1]
 
 
 @EFFORT
