@@ -129,26 +129,28 @@ def test_a_parent_is_never_overdone_and_leaves_nothing_behind(
     if len(fills):
         ts = fills["ts"].astype("datetime64[ns, UTC]").astype("int64")
         assert ts.min() > parent.start
-        assert ts.max() <= bars.ts[min(last + 1, len(bars) - 1)]
-    _check_pace(parent, orders, bars, cap, rate)
+        assert ts.max() <= parent.end
+    _check_pace(parent, orders, bars, cap, rate, never_ends=tif == "gtc")
     _check_shortfall(parent, result, bars)
 
 
-def _check_pace(parent: Algorithm, orders: pd.DataFrame, bars: Bars, cap: float | None, rate: float) -> None:
+def _check_pace(parent: Algorithm, orders: pd.DataFrame, bars: Bars, cap: float | None, rate: float, *, never_ends: bool) -> None:
     """What was ordered never runs ahead of the plan, nor over the cap."""
     ts = orders["ts"].astype("datetime64[ns, UTC]").astype("int64").to_numpy()
     volume = bars.volume[:, 0]
-    for when, ordered, name in zip(ts, orders["quantity"], orders["client_order_id"], strict=True):
+    for when, ordered in zip(ts, orders["quantity"], strict=True):
         row = int(np.searchsorted(bars.ts, when))
         if cap is not None:
             assert ordered <= cap * volume[row] + 1e-9
-        earlier = orders[(ts <= when)]
-        asked = earlier["filled_quantity"].sum() if name != earlier["client_order_id"].iloc[-1] else earlier["filled_quantity"].iloc[:-1].sum() + ordered
+        assert when < parent.end  # type: ignore[operator]
         if isinstance(parent, Pov):
-            seen = np.nansum(volume[(bars.ts > (parent.start or 0)) & (bars.ts <= when)])
-            assert earlier["filled_quantity"].sum() <= rate * seen + 1e-9
+            plan = rate * np.nansum(volume[(bars.ts > (parent.start or 0)) & (bars.ts <= when)])
         else:
-            assert asked <= sum(parent.slices[: int(np.searchsorted(parent.times, when, side="right"))]) + 1e-9  # type: ignore[attr-defined]
+            plan = sum(parent.slices[: int(np.searchsorted(parent.times, when, side="right"))])  # type: ignore[attr-defined]
+        earlier = orders[ts <= when]
+        assert earlier["filled_quantity"].sum() <= plan + 1e-9
+        if never_ends:
+            assert earlier["quantity"].sum() <= plan + 1e-9
 
 
 def _check_shortfall(parent: Algorithm, result: Any, bars: Bars) -> None:
