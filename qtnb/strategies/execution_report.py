@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['vwap', 'ExecutionReport', 'execution_report', 'execution_timeline']
 
-# %% ../../nbs/strategies/02a_execution_report.ipynb #c27522b3
+# %% ../../nbs/strategies/02a_execution_report.ipynb #d1552346
 import dataclasses
 import math
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from .execution import Algorithm
 from ..types import Fill
 from ..utils.time import index_to_ns
 
-# %% ../../nbs/strategies/02a_execution_report.ipynb #734dfcf7
+# %% ../../nbs/strategies/02a_execution_report.ipynb #45ac507a
 def vwap(
     bars: Bars,  # the panel
     symbol: str,  # which one
@@ -35,7 +35,7 @@ def vwap(
     typical, volume = ((one.high + one.low + one.close) / 3.0)[traded, 0], one.volume[traded, 0]
     return float((typical * volume).sum() / volume.sum()) if traded.any() else math.nan
 
-# %% ../../nbs/strategies/02a_execution_report.ipynb #a800b0f0
+# %% ../../nbs/strategies/02a_execution_report.ipynb #33227385
 def _executions(parent: Algorithm, fills: Iterable[Fill] | pd.DataFrame | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     "Times, quantities, prices and fees of a parent's fills."
     if isinstance(fills, pd.DataFrame):
@@ -59,7 +59,7 @@ def _fee_in_money(fill: Fill) -> float:
         )
     return fill.fee * fill.price
 
-# %% ../../nbs/strategies/02a_execution_report.ipynb #95626879
+# %% ../../nbs/strategies/02a_execution_report.ipynb #582d5fcc
 @dataclass(frozen=True)
 class ExecutionReport:
     "What working a parent order cost."
@@ -87,7 +87,7 @@ class ExecutionReport:
         "The figures by name."
         return pd.Series(dataclasses.asdict(self), name=f"{self.side} {self.quantity:g} {self.symbol}")
 
-# %% ../../nbs/strategies/02a_execution_report.ipynb #b18ff711
+# %% ../../nbs/strategies/02a_execution_report.ipynb #f857cab4
 def execution_report(
     parent: Algorithm,  # after its work
     fills: Iterable[Fill] | pd.DataFrame | None,  # fills of the run, as values or as `Result.fills`; None = those it remembers

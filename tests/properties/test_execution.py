@@ -18,6 +18,7 @@ from qtnb.backtest.engine import Backtest
 from qtnb.backtest.execution_sim import BarFill
 from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import Bars
+from qtnb.strategies.base import Strategy
 from qtnb.strategies.execution import Algorithm, ChildTerms, Pov, Twap, Vwap, WorkOrders
 from qtnb.strategies.execution_report import execution_report, execution_timeline, vwap
 from qtnb.strategies.slices import curve_slices, equal_slices, volume_curve
@@ -118,7 +119,7 @@ def test_a_parent_is_never_overdone_and_leaves_nothing_behind(
     assert parent.filled == pytest.approx(filled)
     assert filled <= quantity * (1.0 + 1e-9)
     assert [f.exec_id for f in parent.fills] == fills["exec_id"].to_list()
-    assert parent.children == orders["client_order_id"].to_list()
+    assert list(parent.children) == orders["client_order_id"].to_list()
     assert result.positions["AAA"].iloc[-1] == pytest.approx(sign * filled)
     assert parent.is_done
     assert parent.in_flight == 0.0
@@ -128,26 +129,28 @@ def test_a_parent_is_never_overdone_and_leaves_nothing_behind(
     if len(fills):
         ts = fills["ts"].astype("datetime64[ns, UTC]").astype("int64")
         assert ts.min() > parent.start
-        assert ts.max() <= bars.ts[min(last + 1, len(bars) - 1)]
-    _check_pace(parent, orders, bars, cap, rate)
+        assert ts.max() <= parent.end
+    _check_pace(parent, orders, bars, cap, rate, never_ends=tif == "gtc")
     _check_shortfall(parent, result, bars)
 
 
-def _check_pace(parent: Algorithm, orders: pd.DataFrame, bars: Bars, cap: float | None, rate: float) -> None:
+def _check_pace(parent: Algorithm, orders: pd.DataFrame, bars: Bars, cap: float | None, rate: float, *, never_ends: bool) -> None:
     """What was ordered never runs ahead of the plan, nor over the cap."""
     ts = orders["ts"].astype("datetime64[ns, UTC]").astype("int64").to_numpy()
     volume = bars.volume[:, 0]
-    for when, ordered, name in zip(ts, orders["quantity"], orders["client_order_id"], strict=True):
+    for when, ordered in zip(ts, orders["quantity"], strict=True):
         row = int(np.searchsorted(bars.ts, when))
         if cap is not None:
             assert ordered <= cap * volume[row] + 1e-9
-        earlier = orders[(ts <= when)]
-        asked = earlier["filled_quantity"].sum() if name != earlier["client_order_id"].iloc[-1] else earlier["filled_quantity"].iloc[:-1].sum() + ordered
+        assert when < parent.end  # type: ignore[operator]
         if isinstance(parent, Pov):
-            seen = np.nansum(volume[(bars.ts > (parent.start or 0)) & (bars.ts <= when)])
-            assert earlier["filled_quantity"].sum() <= rate * seen + 1e-9
+            plan = rate * np.nansum(volume[(bars.ts > (parent.start or 0)) & (bars.ts <= when)])
         else:
-            assert asked <= sum(parent.slices[: int(np.searchsorted(parent.times, when, side="right"))]) + 1e-9  # type: ignore[attr-defined]
+            plan = sum(parent.slices[: int(np.searchsorted(parent.times, when, side="right"))])  # type: ignore[attr-defined]
+        earlier = orders[ts <= when]
+        assert earlier["filled_quantity"].sum() <= plan + 1e-9
+        if never_ends:
+            assert earlier["quantity"].sum() <= plan + 1e-9
 
 
 def _check_shortfall(parent: Algorithm, result: Any, bars: Bars) -> None:
@@ -162,6 +165,37 @@ def _check_shortfall(parent: Algorithm, result: Any, bars: Bars) -> None:
     assert report.shortfall == report.execution_cost + report.opportunity_cost + report.fees
     assert repr(report) == repr(execution_report(parent, None, bars))
     assert execution_timeline(parent, None, bars)["filled"].iloc[-1] == pytest.approx(parent.filled)
+
+
+class HandsOver(Strategy):
+    """A strategy that hands its parent to the engine at the start."""
+
+    name = "hands_over"
+
+    def __init__(self, parent: Algorithm):
+        super().__init__()
+        self.parent = parent
+
+    def on_start(self, ctx: Any) -> None:
+        ctx.work(self.parent)
+
+    def on_data(self, ctx: Any, bars: Any) -> None:
+        """Nothing more to do."""
+
+
+@EFFORT
+@given(**SCENARIO)
+def test_the_engine_calls_an_algorithm_as_a_forwarding_strategy_does(
+    seed: int, kind: str, quantity: float, sign: float, span: tuple[int, int], slices: int, rate: float,
+    room: float | None, cap: float | None, tif: str, limit: float | None,
+) -> None:  # fmt: skip
+    """Handed over by `ctx.work` or forwarded by hand: the same fills and the same report."""
+    bars, told = intraday(seed), []
+    for hand in (HandsOver, WorkOrders):
+        parent = make(kind, sign * quantity, bars, span[0], span[0] + span[1], slices, rate, ChildTerms(limit, cap, tif))  # type: ignore[arg-type]
+        result = Backtest(hand(parent), bars, cash=1e6, costs=PerShare(0.01), fill=BarFill(participation=room), slippage=BpsSlippage(2)).run()
+        told.append((repr(execution_report(parent, None, bars)), result.fills[["ts", "side", "quantity", "price", "fee"]].to_csv(), parent.is_done))
+    assert told[0] == told[1]
 
 
 @EFFORT
