@@ -716,6 +716,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'qtnb.core.bars._Panel.index': ('core/bars.html#_panel.index', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars._Panel.mark': ('core/bars.html#_panel.mark', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars._Panel.session': ('core/bars.html#_panel.session', 'qtnb/core/bars.py'),
+                                'qtnb.core.bars._by_first_bar': ('core/bars.html#_by_first_bar', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars._check_axes': ('core/bars.html#_check_axes', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars._panel': ('core/bars.html#_panel', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars._read_only': ('core/bars.html#_read_only', 'qtnb/core/bars.py'),
