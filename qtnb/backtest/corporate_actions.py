@@ -39,7 +39,8 @@ def actions_by_row(
         if later.size:
             row = int(later[0])
             found.append((row, CorporateAction(max(ts, int(bars.ts[row - 1]) + 1), symbol, booked.get(str(kind), str(kind)), float(value))))
-    return sorted(found, key=lambda item: (item[0], item[1].ts, item[1].kind != "dividend"))
+    column = {symbol: n for n, symbol in enumerate(bars.symbols)}
+    return sorted(found, key=lambda item: (item[0], item[1].ts, item[1].kind != "dividend", column[item[1].symbol], item[1].value))
 
 
 def unexplained_jumps(
