@@ -73,7 +73,7 @@ def actions_by_row(
         row, last = int(later[0]), float(close[before[-1]]) if before.size else float("nan")
         ts = max(event.ts, int(bars.ts[row - 1]) + 1)
         found += [(row, action) for action in _booked(event, ts, last, delisting, cash_in_lieu, pay_delay_days)]
-    return sorted(found, key=lambda item: (item[0], item[1].ts, _RANK[item[1].kind]))
+    return sorted(found, key=lambda item: (item[0], item[1].ts, _RANK[item[1].kind], bars.columns[item[1].symbol], item[1].value))
 
 
 def _booked(event: _Listed, ts: int, last: float, delisting: str, cash_in_lieu: bool, pay_delay_days: int) -> Iterable[CorporateAction]:

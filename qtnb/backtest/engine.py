@@ -16,7 +16,7 @@ from .corporate_actions import actions_by_row, delistings, unexplained_jumps
 from .costs import NoCosts
 from .execution_sim import BarFill, SimulatedVenue
 from .identity import identify, parameters_of, text_of
-from .metrics import execution_summary, execution_warnings
+from .metrics import execution_summary, execution_warnings, volume_shares
 from .simulation import Simulation, rare_collection
 from .slippage import NoSlippage
 from ..core.bars import Bars, bars_from_frame
@@ -120,7 +120,7 @@ class _Inputs:
         _check_inputs(self.bars, cash)
         self.instruments = instruments_of(self.bars, instruments, base_currency)
         self.cash, self.costs, self.slippage, self.fill = float(cash), costs, slippage, fill
-        self.limits, self.base_currency, self.fx = tuple(limits), base_currency, dict(fx or {})
+        self.limits, self.base_currency, self.fx = tuple(limits), base_currency, dict(sorted((fx or {}).items()))
         self.seed, self.periods_per_year, self.account = seed, periods_per_year, account
         self.more, self.first = tuple(panel_of(b, self.sessions) for b in more), first_row(self.bars, start)
         self.shares, self.max_orders = None if shares is None else tuple(shares), max_orders
@@ -200,9 +200,10 @@ class _Recording(_Inputs):
         engine = simulation.engine
         bars = self.bars[self.first : engine.row + 1] if failure or self.first else self.bars
         manifest = describe(self, engine.run_id, simulation.alerts)
-        result = record(engine, bars, fills=simulation.fills, manifest=manifest, periods_per_year=self.periods_per_year)
-        result.manifest["execution"] = execution_summary(result, bars)
-        result.manifest["warnings"] = execution_warnings(result.manifest["execution"]) + unexplained_jumps(self.bars, self.actions) + self.delistings
+        result = record(engine, bars, fills=simulation.fills, manifest=manifest, periods_per_year=self.periods_per_year, actions=simulation.done)
+        figures = result.manifest["execution"] = execution_summary(result, bars)
+        shares = volume_shares(result, bars) if figures["largest_volume_share"] > 0.1 else None
+        result.manifest["warnings"] = execution_warnings(figures, shares=shares) + unexplained_jumps(self.bars, self.actions) + self.delistings
         if simulation.late:
             result.manifest["warnings"].append(f"{simulation.late} orders were written after the last bar, in `on_stop`; nothing comes that could fill them.")
         if failure:

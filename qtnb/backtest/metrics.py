@@ -50,16 +50,19 @@ def volume_shares(
     bars: Bars,  # the panel it was run on
 ) -> pd.DataFrame:  # one row per order and bar, largest share first: ts, symbol, client_order_id, quantity, volume, share
     "Which share of its bar's volume each order took."
-    fills = result.fills
-    rows, columns, known = _places(result, bars)
-    taken = pd.DataFrame({"row": rows, "column": columns, "client_order_id": fills["client_order_id"], "quantity": fills["quantity"]})[known]
-    found = taken.groupby(["row", "column", "client_order_id"], sort=True, as_index=False)["quantity"].sum()
-    row, column = found.pop("row").to_numpy(), found.pop("column").to_numpy()
-    found.insert(0, "ts", bars.index[row])
-    found.insert(1, "symbol", np.array(bars.symbols, dtype=object)[column])
+    fills, (rows, columns, known) = result.fills, _places(result, bars)
+    kept = np.flatnonzero(known)
+    codes, names = pd.factorize(fills["client_order_id"].array[kept])
+    key = (rows[kept] * len(bars.symbols) + columns[kept]) * max(len(names), 1) + codes
+    found, first, place = np.unique(key, return_index=True, return_inverse=True)
+    quantity = np.bincount(place, weights=fills["quantity"].to_numpy()[kept], minlength=len(found))
+    row, column = rows[kept][first], columns[kept][first]
     volume = bars.volume[row, column]
-    share = np.divide(found["quantity"].to_numpy(), volume, out=np.full(len(found), math.nan), where=volume > 0.0)
-    return found.assign(volume=volume, share=share).sort_values("share", ascending=False, kind="stable", ignore_index=True)
+    share = np.divide(quantity, volume, out=np.full(len(found), math.nan), where=volume > 0.0)
+    order = np.argsort(-share, kind="stable")  # what is not known comes last
+    table = {"ts": bars.index[row], "symbol": np.array(bars.symbols, dtype=object)[column], "client_order_id": names.take(codes[first]), "quantity": quantity,
+             "volume": volume, "share": share}
+    return pd.DataFrame({name: values[order] for name, values in table.items()})
 
 # %% ../../nbs/backtest/04_metrics.ipynb #45fa0dd0
 def execution_summary(

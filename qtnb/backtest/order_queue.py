@@ -18,7 +18,6 @@ from ..utils.math import floor_to_step
 
 # %% ../../nbs/backtest/02c_order_queue.ipynb #8625974d
 Kind = OrderEventKind
-_make_fill, 
 _PLAIN = frozenset({OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT})
 _DAY = TimeInForce.DAY
 
