@@ -32,7 +32,7 @@ def next_decision(venue, local_ts, every, every_ns):
     row = venue.visible + every - 1
     return local_ts[row] if row < local_ts.size else NEVER
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #fac9ab46
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #0d528c09
 @compiled
 def catch_up(market, orders, now):
     "Let the reports and the prices up to now be known."
@@ -63,6 +63,8 @@ def sample(orders, now):
     venue, book = orders.venue[0], orders.books[0]
     if book.bid == NO_BID or book.ask == NO_ASK:
         return
+    if venue.samples > 0 and orders.samples[venue.samples - 1].ts == now:
+        venue.samples -= 1
     if venue.samples == orders.samples.size:
         orders.samples = doubled(orders.samples)
     record = orders.samples[venue.samples]
@@ -253,7 +255,7 @@ def drive_depth(strategy, state, fields, events, local_ts, every, every_ns):
         depart(orders)
     return orders.table, orders.fills, orders.samples
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #e9dc5516
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #6efeb0ff
 def _array(kind: Any, dimensions: int = 1) -> Any:
     "The numba type of an array."
     return types.Array(kind, dimensions, "C")
@@ -277,5 +279,6 @@ def compile_strategy(
     strategy: Any,  # a function (market, orders, state), plain or compiled with njit
 ) -> Any:  # the same, compiled for these arguments
     "Compile a strategy for the replay."
-    function = getattr(strategy, "py_func", strategy)
-    return njit(types.void(MARKET_TYPE, ORDERS_TYPE, STATE_TYPE), error_model="numpy")(function)
+    made: Any = strategy if hasattr(strategy, "py_func") else njit(error_model="numpy")(strategy)
+    made.compile((MARKET_TYPE, ORDERS_TYPE, STATE_TYPE))
+    return made
