@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['year_days', 'collateral_price', 'fresh_carry', 'BorrowRate', 'Recall', 'BorrowFee', 'rate_on', 'Loan', 'ShortWatch',
-           'InterestRate', 'MarginInterest', 'Funding', 'LedgerReader', 'Carries', 'carries_of']
+           'InterestRate', 'MarginInterest', 'flat_interest', 'Funding', 'LedgerReader', 'Carries', 'carries_of']
 
 # %% ../../nbs/backtest/00d_carry.ipynb #1f6438e2
 import hashlib
@@ -287,6 +287,15 @@ class MarginInterest:
         return sorted((r.above, r.rate) for r in mine if r.effective_from == latest)
 
 # %% ../../nbs/backtest/00d_carry.ipynb #45f2dc92
+def flat_interest(
+    debit: Mapping[str, float],  # rate a year by currency, decimal: what a debt costs
+    credit: Mapping[str, float] | None = None,  # the same for what a balance earns
+) -> MarginInterest:  # without days and tiers
+    "Charge one rate per currency for ever."
+    owed = tuple(InterestRate(currency, rate) for currency, rate in debit.items())
+    return MarginInterest(owed + tuple(InterestRate(currency, rate, side="credit") for currency, rate in (credit or {}).items()))
+
+
 class _InterestMeter(_Nights):
     "The balances at the end of the last day."
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from .costs import session_end_flows
 from ..core.bars import Bars
 from ..core.engine import TradingEngine
 from ..core.events import Alert, Cancel, Command, CorporateAction, Event, Replace, SetTimer, Submit, TimerEvent
@@ -53,8 +54,8 @@ class Keeping(Protocol):
         "What falls due up to `ts`, before the market data of `ts`."
         ...
 
-    def after(self, ts: int, marks: Any) -> Sequence[Event]:
-        "What holding and owing bring about, once the fills of `ts` are booked."
+    def after(self, ts: int, marks: Any) -> Iterable[Event]:
+        "What holding and owing bring about, once the fills of `ts` are booked; each is handled before the next is asked for."
         ...
 
 # %% ../../nbs/backtest/04c_simulation.ipynb #f4ca0d8b
@@ -128,10 +129,27 @@ class _Rows(Carrier):
 
     others: Sequence[Bars] = ()  # panels of other intervals, shown when they close
     _others: Sequence[tuple[str, deque[tuple[int, int]]]] = ()
+    _costs: Any = None  # a cost model that charges by the session
+    _sessions: Sequence[int] = ()
+    _charged = 0  # row up to which sessions have been charged
+
+    def charge_by_session(self, costs: Any) -> None:
+        "Ask a cost model for what it charges at the end of each session, if it charges anything then."
+        if getattr(costs, "session_end", None) is not None:
+            self._costs, self._sessions = costs, self.bars.session.tolist()
+
+    def _end_session(self, row: int) -> None:
+        "Book the fees of the sessions that ended before a row."
+        last, self._charged = row - 1, row
+        if row and self.fills and self._sessions[last] != self._sessions[min(row, len(self._sessions) - 1)] or row == len(self._sessions):
+            for flow in session_end_flows(self._costs, self.bars.ts.item(last)):
+                self.handle(flow)
 
     def _row(self, row: int, ts: int) -> None:
         "Everything that happens at one row, in order."
         engine, keeper = self.engine, self.keeper
+        if self._costs is not None:
+            self._end_session(row)
         if keeper is not None:
             for event in keeper.due(ts):
                 self.handle(event)
@@ -201,6 +219,8 @@ class Simulation(_Rows):
             self._play(times, shown)
         before = len(self.engine.orders)
         self.obey(self.engine.stop(times[-1]))
+        if self._costs is not None:
+            self._end_session(len(times))
         self.late = len(self.engine.orders) - before
 
     def _play(self, times: list[int], shown: Any) -> None:
@@ -209,7 +229,7 @@ class Simulation(_Rows):
         while row < count:
             if row == self.first:
                 engine.warming_up = False
-            if not (venue.working or keeper or self._others):
+            if not (venue.working or keeper or self._others or self._costs):
                 until = self._idle_until(row, times)
                 if until > row:
                     before = row
