@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Kind', 'DAY_NS', 'OrderQueue', 'story']
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #760f4558
+# %% ../../nbs/backtest/02c_order_queue.ipynb #d7254067
 import heapq
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,10 +16,10 @@ from ..enums import OrderType, TimeInForce
 from ..types import Fill, Instrument, Order, make_fill, order_problem, with_terms
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #8625974d
+# %% ../../nbs/backtest/02c_order_queue.ipynb #de48a479
 Kind = OrderEventKind
-_PLAIN = frozenset({OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT})
-_DAY = TimeInForce.DAY
+_MARKET, _LIMIT, _STOP, _STOP_LIMIT = OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT
+_DAY, _GTC = TimeInForce.DAY, TimeInForce.GTC
 
 
 class _Desk:
@@ -45,19 +45,22 @@ class _Desk:
         instrument = self.instruments.get(order.symbol)
         if instrument is None:
             return f"symbol {order.symbol!r} is not traded here"
-        if order.order_type not in _PLAIN or order.time_in_force is not _DAY and order.time_in_force is not TimeInForce.GTC:
+        kind, tif = order.order_type, order.time_in_force
+        plain = kind is _LIMIT or kind is _MARKET or kind is _STOP or kind is _STOP_LIMIT
+        if not plain or (tif is not _DAY and tif is not _GTC):
             if order.time_in_force.is_immediate and order.order_type.is_woken:
                 return f"a {order.order_type} order cannot be {order.time_in_force}: its time in force would run out before it is woken"
             if problem := order_problem(order):
                 return problem
-        price = order.limit_price or order.stop_price or 0.0
-        if 0.0 < price * order.quantity * instrument.multiplier < instrument.min_notional and not order.reduce_only:
-            return f"its value of {price * order.quantity * instrument.multiplier:g} is below the {instrument.min_notional:g} that {order.symbol!r} needs"
+        if instrument.min_notional > 0.0 and not order.reduce_only:
+            value = (order.limit_price or order.stop_price or 0.0) * order.quantity * instrument.multiplier
+            if 0.0 < value < instrument.min_notional:
+                return f"its value of {value:g} is below the {instrument.min_notional:g} that {order.symbol!r} needs"
         if order.parent and order.parent not in self.working and order.parent not in self._ended:
             return f"parent {order.parent!r} is not known here, or ended without a fill"
         return f"order {order.client_order_id!r} works already" if order.client_order_id in self.working else ""
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #caad1448
+# %% ../../nbs/backtest/02c_order_queue.ipynb #f7aec44e
 class _Working(_Desk):
     "What may trade, and the moments at which a venue files an order and forgets it."
 
@@ -80,7 +83,7 @@ class _Working(_Desk):
             quantity = min(quantity, max(-resting.sign * self.position[resting.order.symbol], 0.0))
         return quantity
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #bc5f6c18
+# %% ../../nbs/backtest/02c_order_queue.ipynb #5737b34c
 class _Ends(_Working):
     "How orders end."
 
@@ -130,7 +133,7 @@ class _Ends(_Working):
         child.order, child.leaves, child.asleep = with_terms(child.order, quantity), awake, 0.0
         return [make_update(ts, child.order.client_order_id, Kind.REPLACE, "its parent ended when a part had filled", quantity)]
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #9e87df65
+# %% ../../nbs/backtest/02c_order_queue.ipynb #70a92db2
 class _Families(_Ends):
     "What a fill means for siblings and children."
 
@@ -167,7 +170,7 @@ class _Families(_Ends):
         if resting.order.time_in_force is _DAY:
             self._days[resting.order.client_order_id] = resting
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #c5a31306
+# %% ../../nbs/backtest/02c_order_queue.ipynb #427c910f
 class _Fills(_Families):
     "How orders fill."
 
@@ -212,7 +215,7 @@ class _Fills(_Families):
             events += self._wake_children(name, resting, before, ts)
         return events
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #f70fe188
+# %% ../../nbs/backtest/02c_order_queue.ipynb #c2b58ab2
 class _Requests(_Fills):
     "What may be asked of a venue."
 
@@ -277,7 +280,7 @@ class _Requests(_Fills):
             self.arrive(resting)
         return [make_update(change.ts, name, Kind.REPLACE, "", *terms)]
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #139bb48b
+# %% ../../nbs/backtest/02c_order_queue.ipynb #d8ce8534
 DAY_NS = 86_400_000_000_000
 
 
@@ -325,7 +328,7 @@ class _Clocked(_Requests):
         over = [r for r in self._days.values() if r.session == session]
         return [e for r in over if r.alive for e in self.end(r, ts, Kind.EXPIRE, "the session ended")]
 
-# %% ../../nbs/backtest/02c_order_queue.ipynb #a52350df
+# %% ../../nbs/backtest/02c_order_queue.ipynb #11613e28
 class OrderQueue(_Clocked):
     "The orders of a simulated venue."
 

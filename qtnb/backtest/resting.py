@@ -6,31 +6,28 @@
 __all__ = ['MARKET', 'LIMIT', 'STOP', 'TOUCH', 'TRAIL', 'Resting', 'replace_problem', 'change_terms', 'after_split',
            'after_dividend']
 
-# %% ../../nbs/backtest/02b_resting.ipynb #73b91e53
+# %% ../../nbs/backtest/02b_resting.ipynb #daa89b2c
 import math
 from dataclasses import replace
 
 from .bar_path import Path, Start, Touch, limit_touch, stop_touch, trail_touch
-from ..enums import OrderType, TimeInForce
+from ..enums import OrderType, Side, TimeInForce
 from ..types import Order, with_terms
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02b_resting.ipynb #ed068be6
+# %% ../../nbs/backtest/02b_resting.ipynb #f8efa515
 MARKET, LIMIT, STOP, TOUCH, TRAIL = range(5)
-_PHASES: dict[OrderType, tuple[int, int, str]] = {
-    OrderType.MARKET: (MARKET, MARKET, ""),
-    OrderType.LIMIT: (LIMIT, LIMIT, ""),
-    OrderType.STOP: (STOP, MARKET, "stop"),
-    OrderType.STOP_LIMIT: (STOP, LIMIT, "stop_limit"),
-    OrderType.TRAILING_STOP: (TRAIL, MARKET, "trailing_stop"),
-    OrderType.MARKET_IF_TOUCHED: (TOUCH, MARKET, "touched"),
-    OrderType.LIMIT_IF_TOUCHED: (TOUCH, LIMIT, "touched_limit"),
+_PHASES: dict[OrderType, tuple[int, int, str, int]] = {  # first phase, phase once woken, word of the rule, rank
+    OrderType.MARKET: (MARKET, MARKET, "", 1),
+    OrderType.LIMIT: (LIMIT, LIMIT, "", 1),
+    OrderType.STOP: (STOP, MARKET, "stop", 0),
+    OrderType.STOP_LIMIT: (STOP, LIMIT, "stop_limit", 0),
+    OrderType.TRAILING_STOP: (TRAIL, MARKET, "trailing_stop", 0),
+    OrderType.MARKET_IF_TOUCHED: (TOUCH, MARKET, "touched", 1),
+    OrderType.LIMIT_IF_TOUCHED: (TOUCH, LIMIT, "touched_limit", 1),
 }
-_STOPS = frozenset({OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP})
-_AUCTIONS = frozenset({TimeInForce.OPG, TimeInForce.CLS})
-_IMMEDIATE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 
-# %% ../../nbs/backtest/02b_resting.ipynb #f467d892
+# %% ../../nbs/backtest/02b_resting.ipynb #9aa988d6
 class _Terms:
     "The memory about an order."
 
@@ -45,14 +42,14 @@ class _Terms:
         number: int,  # place in the queue of the venue
     ):
         "A fresh order."
-        kind, tif = order.order_type, order.time_in_force
-        self.order, self.number, self.sign = order, number, order.side.sign
+        tif = order.time_in_force
+        self.order, self.number, self.sign = order, number, 1 if order.side is Side.BUY else -1
         self.leaves = order.quantity  # what may still trade, base units
         self.filled = self.asleep = 0.0  # what has traded; what waits for the parent
         self.fills = self.version = 0
-        self.phase, self.after, self.word = _PHASES[kind]
-        self.rank = 0 if kind in _STOPS else 1
-        self.auction, self.immediate = tif in _AUCTIONS, tif in _IMMEDIATE
+        self.phase, self.after, self.word, self.rank = _PHASES[order.order_type]
+        self.auction = tif is TimeInForce.OPG or tif is TimeInForce.CLS
+        self.immediate = tif is TimeInForce.IOC or tif is TimeInForce.FOK
         self.alive, self.held, self.lodged = True, False, False
         self.since = order.ts  # from when it works, ns UTC
         self.session = self.deadline = -1  # session of its first chance; session by which it must have had one
@@ -147,7 +144,7 @@ def change_terms(
         resting.phase = _PHASES[old.order_type][0]
     return bool(limit_price or stop_price or new.quantity > old.quantity)
 
-# %% ../../nbs/backtest/02b_resting.ipynb #5f1b951f
+# %% ../../nbs/backtest/02b_resting.ipynb #fdb6a206
 def after_split(
     resting: Resting,  # the order
     ratio: float,  # new shares per old one
@@ -167,6 +164,8 @@ def after_dividend(
 ) -> Order:  # the order as it stands afterwards
     "Work out an order's terms on the ex-date of a dividend."
     order, kind = resting.order, resting.order.order_type
+    if amount < 0.01:
+        return order
     lowered = ("limit_price",) if order.side.sign > 0 and kind is OrderType.LIMIT else ()
     if order.side.sign < 0 and kind in (OrderType.STOP, OrderType.STOP_LIMIT):
         lowered = ("stop_price", "limit_price")
