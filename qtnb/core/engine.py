@@ -119,17 +119,21 @@ class _Stepping(_Account):
         if len(self.lanes) > 1 or self.lanes[0].algorithms or self.splits or self.last:
             return row + 1, self.step(row)
         lane, bars, times = self.lanes[0], self._bars, self._times
-        on_data, context = lane.on_data, lane.context
+        on_data, context, algorithms = lane.on_data, lane.context, lane.algorithms
         try:
             for now in range(row, stop):
                 self.row = bars._row = now
                 self.ts = times[now]
                 on_data(context, bars)
-                if self._out:
-                    return now + 1, self.flush()
+                if self._out or algorithms:
+                    break
+            else:
+                return stop, ()
         except Exception as error:
             raise self.strategy_error(lane, "on_data", error) from error
-        return stop, ()
+        for algorithm in tuple(algorithms):
+            self.direct(lane, algorithm, "on_data", bars)
+        return self.row + 1, self.flush()
 
     def step_other(self, interval: str, row: int, ts: int) -> Sequence[Command]:
         "Handle the bars of one row of a panel of another interval."
