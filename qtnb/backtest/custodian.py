@@ -191,7 +191,7 @@ class MarginStep(NamedTuple):
     required: float  # maintenance requirement, base currency
     note: str
 
-
+# %% ../../nbs/backtest/03_custodian.ipynb #a1custod037
 class _Watch:
     "The margin of one account."
 
