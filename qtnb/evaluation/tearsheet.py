@@ -254,7 +254,7 @@ _TRIP_HEADS = ["", "Side", "Entry", "Exit", "Profit", "Return", "Lowest", "Highe
 def _trips(trades: pd.DataFrame) -> list[list[str]]:
     "One row per round trip."
     return [[str(t.symbol), str(t.side), f"{t.entry_ts:%Y-%m-%d}", "open" if t.is_open else f"{t.exit_ts:%Y-%m-%d}",
-             format_value(t.pnl, "money"), format_value(t.gain, "percent"), format_value(t.mae_pct / 100.0, "percent"), format_value(t.mfe_pct / 100.0, "percent")]
+             format_value(t.pnl, "money"), *(format_value(v, "percent") for v in (t.gain, t.mae_pct / 100.0, t.mfe_pct / 100.0))]
             for t in trades.rename(columns={"return": "gain"}).itertuples(index=False)]
 
 
