@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['unit_base', 'slippage_base', 'round_trips']
 
-# %% ../../nbs/evaluation/26_trades.ipynb #06e02d8e
+# %% ../../nbs/evaluation/26_trades.ipynb #4aa65ed9
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from .frames import empty_frame, trades_frame
 from ..utils.math import floor_to_step
 from ..utils.time import index_to_ns, to_index
 
-# %% ../../nbs/evaluation/26_trades.ipynb #3384c1c1
+# %% ../../nbs/evaluation/26_trades.ipynb #c879fe91
 def _cut_at_zero(change: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "For each part of the fills: which fill it is of, and the position before and after it."
     after = np.cumsum(change)
@@ -30,7 +30,7 @@ def _cut_at_zero(change: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     before[second], after[np.r_[second[1:], False]] = 0.0, 0.0
     return fill, before, after
 
-# %% ../../nbs/evaluation/26_trades.ipynb #30cc9348
+# %% ../../nbs/evaluation/26_trades.ipynb #2e101ea8
 def _factor(splits: list[tuple[int, float]], ts: np.ndarray) -> np.ndarray | float:
     "Shares of the end per share at each instant: the product of the splits after it."
     if not splits:
@@ -51,7 +51,7 @@ class _Parts(NamedTuple):
     unit: np.ndarray  # base money per unit of price and quantity
     fee: np.ndarray  # base money
     slippage: np.ndarray  # base money
-    place: np.ndarray  # 0 = at the open of its bar, 3 = at its close, NaN = not known
+    place: np.ndarray  # 0 = at the open of its bar, 3 or more = perhaps at its close, NaN = not known
     factor: np.ndarray  # shares of the end per share of then
 
     @property
@@ -59,7 +59,7 @@ class _Parts(NamedTuple):
         "The first part of each trade."
         return np.flatnonzero(self.before == 0.0)
 
-# %% ../../nbs/evaluation/26_trades.ipynb #1d5d8a0e
+# %% ../../nbs/evaluation/26_trades.ipynb #761f42dd
 def unit_base(
     fills: pd.DataFrame,  # columns FILL_COLUMNS
 ) -> np.ndarray:  # per fill
@@ -102,7 +102,7 @@ def _parts(rows: np.ndarray, columns: dict[str, np.ndarray], actions: list[Corpo
     share = np.divide(np.abs(after - before), whole, out=np.ones(len(fill)), where=(whole > 0.0) & (np.bincount(fill)[fill] > 1))
     return _Parts(number[fill], ts[fill], before, after, price[fill], unit[fill], fee[fill] * share, slippage[fill] * share, place[fill], factor[fill])
 
-# %% ../../nbs/evaluation/26_trades.ipynb #43d21776
+# %% ../../nbs/evaluation/26_trades.ipynb #2f1935b5
 class _Column(NamedTuple):
     "Prices of one symbol per share of the end, with a row of NaN at their end; arrays of shape (T + 1,)."
 
@@ -128,9 +128,10 @@ def _edges(parts: _Parts, row: np.ndarray, column: _Column, reference: np.ndarra
     "Which parts filled at the open of their bar, and which at its close."
     told = ~np.isnan(parts.place)
     at_open = np.where(told, parts.place == 0.0, np.isclose(reference, column.open[row], rtol=1e-12, atol=0.0))
-    return at_open, np.where(told, parts.place >= 3.0, np.isclose(reference, column.close[row], rtol=1e-12, atol=0.0) & ~at_open)
+    late = np.where(told, parts.place >= 3.0, ~at_open)  # a path of smaller bars goes on beyond 3
+    return at_open, late & np.isclose(reference, column.close[row], rtol=1e-12, atol=0.0)
 
-# %% ../../nbs/evaluation/26_trades.ipynb #1f3f68f8
+# %% ../../nbs/evaluation/26_trades.ipynb #6902c47f
 def _excursions(parts: _Parts, column: _Column, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "Lowest and highest open profit around each part: at it, at the edges of its bar, and until the next one."
     trade = np.cumsum(parts.before == 0.0) - 1
@@ -155,7 +156,7 @@ def _excursions(parts: _Parts, column: _Column, reference: np.ndarray) -> tuple[
         found.append(np.where(known, cash + held * prices[row], np.nan))
     return np.fmin.reduce(found), np.fmax.reduce(found)
 
-# %% ../../nbs/evaluation/26_trades.ipynb #3ad4b7f9
+# %% ../../nbs/evaluation/26_trades.ipynb #21c3d981
 def _figures(parts: _Parts, column: _Column | None, reference: np.ndarray) -> dict[str, np.ndarray]:
     "The numbers of the trades of one symbol and strategy."
     starts = parts.starts
@@ -194,7 +195,7 @@ def _path(parts: _Parts, column: _Column | None, reference: np.ndarray, starts: 
         return {"bars_held": column.number[last_row] - column.number[first_row], "mae": worst, "mfe": best,
                 "mae_pct": 100.0 * worst / entry, "mfe_pct": 100.0 * best / entry}
 
-# %% ../../nbs/evaluation/26_trades.ipynb #0fc275e5
+# %% ../../nbs/evaluation/26_trades.ipynb #8cd86db5
 def round_trips(
     fills: pd.DataFrame,  # columns FILL_COLUMNS, in the order in which they came
     bars: Bars | None = None,  # the panel that was traded; None = excursions are not known
