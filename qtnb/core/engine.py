@@ -195,6 +195,13 @@ class TradingEngine(_Stepping):
             self.call(lane, "on_start")
         return self.flush()
 
+    def dismiss(self) -> None:
+        "Let go of the strategies and of what they saw, so that the memory of a run is free as soon as nobody looks at it."
+        for lane in self.lanes:
+            lane.context, lane.hooks, lane.algorithms = None, {}, []
+        self.context, self.marks = None, {}
+        self.lanes, self._timer_owner, self._owners = [], {}, {}
+
     def stop(self, ts: int) -> Sequence[Command]:
         "Tell the strategies that the run is over."
         self.ts = max(self.ts, ts)
