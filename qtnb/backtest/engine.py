@@ -138,7 +138,8 @@ class _Inputs:
         self.seed, self.periods_per_year, self.account = seed, periods_per_year, account
         self.more, self.first = tuple(panel_of(b, self.sessions) for b in more), first_row(self.bars, start)
         self.shares, self.max_orders = None if shares is None else tuple(shares), max_orders
-        self.actions, self.delistings = actions_of(events, self.bars, account), [] if account else delistings(events, self.bars)
+        self.actions = actions_of(events, self.bars, account)
+        self.delistings = delistings(events, self.bars, self.actions)
 
     @property
     def strategies(self) -> list[Any]:
@@ -204,6 +205,10 @@ def sleeves(
 class _Recording(_Inputs):
     "The part of a back-test that makes a result of a simulation."
 
+    def _excused(self) -> dict[str, float]:
+        "Figures that are no cause for doubt here: a debt that is paid interest for."
+        return {"lowest_cash": 0.0} if self.account is not None and (self.account.carry or self.account.margin) else {}
+
     def result_of(
         self,
         simulation: Simulation,  # one that has run, to its end or to an error
@@ -217,7 +222,8 @@ class _Recording(_Inputs):
         result = record(engine, bars, fills=simulation.fills, manifest=manifest, periods_per_year=self.periods_per_year, actions=simulation.done)
         figures = result.manifest["execution"] = execution_summary(result, bars)
         shares = volume_shares(result, bars) if figures["largest_volume_share"] > 0.1 else None
-        result.manifest["warnings"] = execution_warnings(figures, shares=shares) + unexplained_jumps(self.bars, self.actions) + self.delistings
+        doubts = execution_warnings(figures | self._excused(), shares=shares)
+        result.manifest["warnings"] = doubts + unexplained_jumps(self.bars, self.actions) + self.delistings
         steps = getattr(simulation.keeper, "steps", ())
         if steps:
             result.manifest["margin"] = [step._asdict() for step in steps]
@@ -278,4 +284,7 @@ class Backtest(_Recording):
         finally:
             for strategy in prepared:
                 strategy.prepare(None)
-        return self.result_of(simulation)
+        simulation.close()
+        result = self.result_of(simulation)
+        simulation.engine.dismiss()
+        return result

@@ -65,6 +65,21 @@ def volume_shares(
     return pd.DataFrame({name: values[order] for name, values in table.items()})
 
 # %% ../../nbs/backtest/04_metrics.ipynb #45fa0dd0
+def _largest_share(result: Result, bars: Bars) -> float:
+    "The largest share of a bar's volume that one order took; NaN when there is none."
+    rows, columns, known = _places(result, bars)
+    quantity, volume = result.fills["quantity"].to_numpy(), bars.volume[rows, columns]
+    place = np.where(known, rows * len(bars.symbols) + columns, -1 - np.arange(len(rows)))
+    _, first, count = np.unique(place, return_inverse=True, return_counts=True)
+    if (count > 1).any():  # several fills in one bar: they may be of one order
+        shared = count[first] > 1
+        pieces = pd.DataFrame({"place": place[shared], "id": result.fills["client_order_id"].to_numpy()[shared], "quantity": quantity[shared]})
+        quantity = quantity.copy()
+        quantity[shared] = pieces.groupby(["place", "id"])["quantity"].transform("sum").to_numpy()
+    good = known & (volume > 0.0)
+    return float((quantity[good] / volume[good]).max()) if good.any() else math.nan
+
+
 def execution_summary(
     result: Result,  # a run
     bars: Bars,  # the panel it was run on
@@ -74,7 +89,7 @@ def execution_summary(
     status = orders["status"].value_counts()
     ordered = float(orders["quantity"].to_numpy()[(orders["status"] != "denied").to_numpy()].sum())
     value = float(fills["value_base"].sum())
-    known, shares = fill_references(result, bars), volume_shares(result, bars)["share"]
+    known = fill_references(result, bars)
     sign = np.where(fills["side"] == "buy", 1.0, -1.0)
     slippage = float(np.nansum(sign * (fills["price"] - known["reference"]) * fills["quantity"] * unit_base(fills)))
     fees = float(fills["fee_base"].sum())
@@ -86,7 +101,7 @@ def execution_summary(
         "fees": fees,
         "slippage": slippage,
         "cost_bps": (fees + slippage) / value * 1e4 if value else math.nan,
-        "largest_volume_share": float(shares.max()) if len(shares) else math.nan,
+        "largest_volume_share": _largest_share(result, bars),
         "lowest_cash": float(result.account["cash"].min()) if len(result.account) else math.nan,
     }
 

@@ -117,6 +117,10 @@ class Carrier:
         for event in self.venue.act(action):
             self.handle(event)
 
+    def close(self) -> None:
+        "Let go of the venue: after a run, what it remembers of its orders is only in the way."
+        del self.venue
+
     def ring(self, ts: int) -> None:
         "Call the timers that are due."
         while self._timers and self._timers[0][0] <= ts:
@@ -251,4 +255,6 @@ class Simulation(_Rows):
             until = self.actions[0][0]
         if self._timers:
             until = min(until, bisect_left(times, self._timers[0][0], row))
+        if self.engine.book.next_due < times[-1]:
+            until = min(until, bisect_left(times, self.engine.book.next_due, row))
         return min(until, self.first) if row < self.first else until

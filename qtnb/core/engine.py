@@ -14,7 +14,7 @@ import numpy as np
 
 from .bars import Bars, BarsWindow
 from .bars_now import BarsNow
-from .book import Book
+from .book import Book, sleeve
 from .context import Context, Marks
 from .crew import Crew
 from .desk import Lane
@@ -55,15 +55,15 @@ class _Account(Crew):
             raise ConfigError(f"`shares` was {given}; it needs one number above 0 for each of the {len(names)} strategies, together at most 1.")
         self.shares = given
         for strategy, share in zip(strategies, given, strict=True):
-            lane = Lane(strategy, self.run_id, self.book if len(names) == 1 else self._sleeve(share))
+            lane = Lane(strategy, self.run_id, self.book if len(names) == 1 else sleeve(self.book, share))
             lane.context = Context(self, lane)
             self.lanes.append(lane)
             self._by_name[lane.name] = lane
 
-    def _sleeve(self, share: float) -> Book:
-        "A book with a share of the cash."
-        cash = {currency: amount * share for currency, amount in self.book.initial_cash.items()}
-        return Book(self.instruments, cash=cash, base_currency=self.book.base_currency, fx=self.book.fx)
+    def settle(self) -> None:
+        "Let what falls due by now be paid: trades that settle, dividends on their pay date."
+        for book in self.books():
+            book.settle(self.ts)
 
     def books(self) -> list[Book]:
         "The account, and the sleeves when there are several strategies."
@@ -101,6 +101,8 @@ class _Stepping(_Account):
         self.ts = self._times[row]
         if self.splits or self.last:
             self._refresh()
+        if self.ts >= self.book.next_due:
+            self.settle()
         for lane in self.lanes:
             try:
                 lane.on_data(lane.context, bars)

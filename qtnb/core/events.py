@@ -42,8 +42,8 @@ class CorporateAction:
 
     ts: int
     symbol: str
-    kind: str  # "split", "dividend", "spin_off" or "delisting"
-    value: float  # split: new shares per old; dividend, spin-off: money per share; delisting: what a share still brings, 0 = nothing
+    kind: str  # "split", "cash_in_lieu", "dividend", "spin_off" or "delisting"
+    value: float  # split: new shares per old; cash in lieu: price of a share; dividend, spin-off, delisting: money per share, 0 = nothing
     pay_ts: int | None = None  # when the money of a dividend comes, ns UTC; None = at once
 
 
@@ -52,7 +52,7 @@ class CashFlow:
     "Money that comes to the account or leaves it other than by a trade or a dividend."
 
     ts: int
-    kind: str  # "borrow", "interest", "funding", "fee", "withholding", "penalty", "deposit", "rebate"
+    kind: str  # "borrow", "interest", "funding", "fee", "withholding", "penalty", "deposit", "rebate", "insurance", "conversion"
     amount: float  # positive = money received
     currency: str
     symbol: str = ""  # what it is for; "" = the account
