@@ -5,23 +5,25 @@
 # %% auto #0
 __all__ = ['LIMIT', 'MARKET', 'GTC', 'POST_ONLY', 'IOC', 'FOK', 'SENT', 'WORKING', 'FILLED', 'CANCELED', 'REJECTED', 'STATUSES',
            'NEW', 'CANCEL', 'REPLACE', 'ORDER', 'REQUEST', 'MESSAGE', 'FILL', 'SAMPLE', 'DESK', 'VENUE', 'KNOWN',
-           'MARKET_TYPE', 'ORDERS_TYPE', 'LAYERS', 'FIELDS', 'MarketType', 'OrdersType', 'doubled', 'send', 'submit',
-           'is_open', 'cancel', 'replace', 'depart', 'withdraw', 'quote', 'cancel_all', 'new_tables', 'open_orders',
-           'open_market']
+           'MARKET_TYPE', 'ORDERS_TYPE', 'LAYERS', 'FIELDS', 'FIELDS_TYPE', 'MarketType', 'OrdersType', 'doubled',
+           'send', 'submit', 'is_open', 'cancel', 'replace', 'depart', 'withdraw', 'quote', 'cancel_all', 'new_tables',
+           'borrowed', 'open_orders', 'open_market']
 
-# %% ../../nbs/backtest/02o_replay_orders.ipynb #890fea39
+# %% ../../nbs/backtest/02o_replay_orders.ipynb #ae7fb7d1
 from typing import Any
 
 import numpy as np
 from numba import float64, from_dtype, int64, types
+from numba.core.cgutils import get_null_value
 from numba.experimental import structref
-from numba.extending import overload_method
+from numba.extending import intrinsic, overload_method
+from numba.np.arrayobj import make_array
 
-from .depth import BOOK, NO_ASK, NO_BID, displayed
+from .depth import BOOK, NO_ASK, NO_BID, displayed, empty_book
 from .latency import ENTRY, delay
 from .queue_models import compiled
 
-# %% ../../nbs/backtest/02o_replay_orders.ipynb #ce502f13
+# %% ../../nbs/backtest/02o_replay_orders.ipynb #bb8440b0
 LIMIT, MARKET = range(2)
 GTC, POST_ONLY, IOC, FOK = range(4)
 SENT, WORKING, FILLED, CANCELED, REJECTED = range(5)
@@ -34,6 +36,7 @@ ORDER = np.dtype([
     ("ahead", "f8"), ("joined", "f8"), ("traded", "f8"),  # queue ahead now and on joining; traded at the price since the last change of depth
     ("tick", "i4"), ("known_tick", "i4"),
     ("side", "i1"), ("kind", "i1"), ("terms", "i1"), ("status", "i1"), ("known", "i1"), ("asked", "i1"),  # asked: a cancel is on its way
+    ("zero", "i2"),  # so that a record has no bytes of chance
 ], align=True)
 REQUEST = np.dtype([("acts", "i8"), ("order", "i8"), ("quantity", "f8"), ("tick", "i4"), ("what", "i1")], align=True)
 MESSAGE = np.dtype([
@@ -41,7 +44,7 @@ MESSAGE = np.dtype([
 ], align=True)
 FILL = np.dtype([
     ("ts", "i8"), ("seen", "i8"), ("order", "i8"), ("row", "i8"), ("quantity", "f8"), ("fee", "f8"), ("ahead", "f8"), ("displayed", "f8"),
-    ("tick", "i4"), ("side", "i1"), ("rule", "i1"), ("taker", "i1"),
+    ("tick", "i4"), ("side", "i1"), ("rule", "i1"), ("taker", "i1"), ("zero", "i1"),
 ], align=True)
 SAMPLE = np.dtype([("ts", "i8"), ("cash", "f8"), ("position", "f8"), ("fees", "f8"), ("mark", "f8")], align=True)
 
@@ -61,7 +64,7 @@ KNOWN = np.dtype([
     ("position", "f8"), ("cash", "f8"), ("fees", "f8"), ("fills", "i8"), ("trade_tick", "i8"), ("bought", "f8"), ("sold", "f8"),
 ], align=True)
 
-# %% ../../nbs/backtest/02o_replay_orders.ipynb #9aaf12fc
+# %% ../../nbs/backtest/02o_replay_orders.ipynb #6c34ef1c
 def _vector(dtype: np.dtype) -> Any:
     "The numba type of an array of these records."
     return types.Array(from_dtype(dtype), 1, "C")
@@ -84,16 +87,17 @@ MARKET_TYPE = MarketType((
     ("trade_tick", int64), ("bought", float64), ("sold", float64),  # last trade; traded by buyers and by sellers since the decision before
     ("position", float64), ("cash", float64), ("fees", float64), ("fills", int64),  # the account as reported
     ("tick_size", float64), ("lot_size", float64),
-    ("book", _vector(BOOK)), ("levels", _TABLE),
+    ("book", from_dtype(BOOK)), ("levels", _TABLE),
 ))
-ORDERS_TYPE = OrdersType((
-    ("desk", _vector(DESK)), ("venue", _vector(VENUE)), ("account", _vector(KNOWN)), ("books", _vector(BOOK)),
+_RECORDS = {"desk": DESK, "venue": VENUE, "account": KNOWN, "book": BOOK, "seen_book": BOOK}
+_ARRAYS = (
     ("table", _vector(ORDER)), ("requests", _vector(REQUEST)), ("messages", _vector(MESSAGE)), ("fills", _vector(FILL)), ("samples", _vector(SAMPLE)),
     ("buys", _WHOLE), ("sells", _WHOLE), ("layers", types.Array(int64, 2, "C")),
     ("levels", _TABLE), ("seen_levels", _TABLE), ("legs", _WHOLE), ("journeys", types.Array(int64, 2, "C")), ("resting", _TABLE),
-))
+)
+ORDERS_TYPE = OrdersType((*((name, from_dtype(dtype)) for name, dtype in _RECORDS.items()), *_ARRAYS))
 
-# %% ../../nbs/backtest/02o_replay_orders.ipynb #6f6fa307
+# %% ../../nbs/backtest/02o_replay_orders.ipynb #37e10bac
 @compiled
 def doubled(array):
     "The same rows with room for as many more."
@@ -105,7 +109,7 @@ def doubled(array):
 @compiled
 def send(orders, what, number, tick, quantity):
     "Write a request down; it leaves when the strategy has decided."
-    desk = orders.desk[0]
+    desk = orders.desk
     if desk.sent - desk.first >= desk.limit:
         raise ValueError("the strategy made more requests at one decision than `requests_per_decision` allows; check its loops, or raise the limit.")
     if desk.tail == orders.requests.size:
@@ -123,7 +127,7 @@ def submit(orders, side, kind, tick, quantity, terms):
         raise ValueError("the quantity of an order was not a positive finite number; check what the strategy computed it from.")
     if not NO_BID < tick < NO_ASK:
         raise ValueError("the price of an order was no tick; prices are whole ticks, and a side of the market may be empty: look at `market.bid` and `market.ask`.")
-    desk = orders.desk[0]
+    desk = orders.desk
     number = desk.count
     if number == orders.table.size:
         orders.table = doubled(orders.table)
@@ -134,7 +138,7 @@ def submit(orders, side, kind, tick, quantity, terms):
     order.tick = order.known_tick = tick
     order.side, order.kind, order.terms = side, kind, terms
     order.status = order.known = SENT
-    order.asked = 0
+    order.asked = order.zero = 0
     desk.count += 1
     send(orders, NEW, number, tick, quantity)
     return number
@@ -167,11 +171,11 @@ def replace(orders, number, tick, quantity):
     send(orders, REPLACE, number, tick, quantity)
     return True
 
-# %% ../../nbs/backtest/02o_replay_orders.ipynb #e0972844
+# %% ../../nbs/backtest/02o_replay_orders.ipynb #c709d138
 @compiled
 def depart(orders):
     "Let the requests of this decision leave: work out when each of them acts."
-    desk, venue = orders.desk[0], orders.venue[0]
+    desk, venue = orders.desk, orders.venue
     fresh = desk.sent - desk.first
     for k in range(fresh):
         request = orders.requests[desk.tail - fresh + k]
@@ -180,7 +184,7 @@ def depart(orders):
         request.acts = desk.acts
     desk.first = desk.sent
 
-# %% ../../nbs/backtest/02o_replay_orders.ipynb #e70d561b
+# %% ../../nbs/backtest/02o_replay_orders.ipynb #da00f210
 LAYERS = 32
 
 
@@ -211,12 +215,12 @@ def quote(orders, side, tick, quantity, layer, terms):
 def cancel_all(orders):
     "Ask for the end of every open order, oldest first; returns how many requests were sent."
     sent = 0
-    for number in range(orders.desk[0].count):
+    for number in range(orders.desk.count):
         if cancel(orders, number):
             sent += 1
     return sent
 
-# %% ../../nbs/backtest/02o_replay_orders.ipynb #2e3052fe
+# %% ../../nbs/backtest/02o_replay_orders.ipynb #fbc24d99
 @overload_method(OrdersType, "quote")
 def _quote(orders, side, tick, quantity, layer=0, terms=GTC):
     return lambda orders, side, tick, quantity, layer=0, terms=GTC: quote(orders, side, tick, quantity, layer, terms)
@@ -269,9 +273,9 @@ def _leaves(orders, number):
 
 @overload_method(MarketType, "depth")
 def _depth(market, side, tick):
-    return lambda market, side, tick: displayed(market.book[0], market.levels, side, tick)
+    return lambda market, side, tick: displayed(market.book, market.levels, side, tick)
 
-# %% ../../nbs/backtest/02o_replay_orders.ipynb #46874710
+# %% ../../nbs/backtest/02o_replay_orders.ipynb #6991dd74
 def new_tables(
     capacity: int,  # orders and fills to make room for at first
     levels: int = 0,  # ticks of the book; 0 = best prices only
@@ -284,36 +288,49 @@ def new_tables(
     sizes = {"table": (ORDER, capacity), "requests": (REQUEST, capacity), "messages": (MESSAGE, capacity), "fills": (FILL, capacity), "samples": (SAMPLE, 16_384)}
     tables = {name: np.empty(size, dtype) for name, (dtype, size) in sizes.items()}
     tables |= {name: np.zeros(1, dtype) for name, dtype in (("desk", DESK), ("venue", VENUE), ("account", KNOWN))}
-    book = np.array([(NO_BID, NO_ASK, 0.0, 0.0, low, NO_ASK, NO_BID, 0)] * 2, dtype=BOOK)
-    tables |= {"books": book, "buys": np.empty(64, np.int64), "sells": np.empty(64, np.int64), "layers": np.full((2, LAYERS), -1, np.int64)}
+    tables |= {"book": empty_book(low), "seen_book": empty_book(low), "buys": np.empty(64, np.int64), "sells": np.empty(64, np.int64), "layers": np.full((2, LAYERS), -1, np.int64)}
     tables |= {"levels": np.zeros((2, levels)), "seen_levels": np.zeros((2, levels if apart else 0)), "legs": np.zeros(3, np.int64)}
     tables |= {"journeys": np.zeros((0, 3), np.int64), "resting": np.zeros((resting, 4))}
     tables["venue"]["due"], tables["venue"]["own_bid"], tables["venue"]["own_ask"], tables["account"]["trade_tick"] = -1, NO_BID, NO_ASK, NO_BID
     return tables
 
-# %% ../../nbs/backtest/02o_replay_orders.ipynb #01e20c24
-FIELDS = tuple(ORDERS_TYPE.field_dict)
+# %% ../../nbs/backtest/02o_replay_orders.ipynb #1962a43e
+@intrinsic
+def borrowed(context, array):
+    "The same array without a count of its users: Python keeps it alive for as long as the run lasts."
+    def build(target, builder, signature, arguments):
+        view = make_array(array)(target, builder, arguments[0])
+        view.meminfo, view.parent = get_null_value(view.meminfo.type), get_null_value(view.parent.type)
+        return view._getvalue()
+
+    return array(array), build
+
+
+FIELDS = (*_RECORDS, *(name for name, _ in _ARRAYS))
+FIELDS_TYPE = types.Tuple((*(_vector(dtype) for dtype in _RECORDS.values()), *(kind for _, kind in _ARRAYS)))  # a record comes as an array of one
 
 
 @compiled
 def open_orders(fields):
     "The structure over a run's tables, given in the order of FIELDS."
     o = structref.new(ORDERS_TYPE)
-    o.desk, o.venue, o.account, o.books, o.table, o.requests = fields[0], fields[1], fields[2], fields[3], fields[4], fields[5]
-    o.messages, o.fills, o.samples, o.buys, o.sells, o.layers = fields[6], fields[7], fields[8], fields[9], fields[10], fields[11]
-    o.levels, o.seen_levels, o.legs, o.journeys, o.resting = fields[12], fields[13], fields[14], fields[15], fields[16]
+    o.desk, o.venue, o.account, o.book, o.seen_book = fields[0][0], fields[1][0], fields[2][0], fields[3][0], fields[4][0]
+    o.table, o.requests, o.messages, o.fills = borrowed(fields[5]), borrowed(fields[6]), borrowed(fields[7]), borrowed(fields[8])
+    o.samples, o.buys, o.sells, o.layers = borrowed(fields[9]), borrowed(fields[10]), borrowed(fields[11]), borrowed(fields[12])
+    o.levels, o.seen_levels, o.legs = borrowed(fields[13]), borrowed(fields[14]), borrowed(fields[15])
+    o.journeys, o.resting = borrowed(fields[16]), borrowed(fields[17])
     return o
 
 
 @compiled
 def open_market(orders):
     "The market before anything has been seen."
-    market, venue = structref.new(MARKET_TYPE), orders.venue[0]
+    market, venue = structref.new(MARKET_TYPE), orders.venue
     market.ts, market.row, market.bid, market.ask, market.bid_quantity, market.ask_quantity = 0, 0, NO_BID, NO_ASK, 0.0, 0.0
     market.trade_tick, market.bought, market.sold, market.fills = NO_BID, 0.0, 0.0, 0
-    market.position, market.cash, market.fees = 0.0, orders.account[0].cash, 0.0
+    market.position, market.cash, market.fees = 0.0, orders.account.cash, 0.0
     market.tick_size, market.lot_size = venue.tick_size, venue.lot
-    apart = orders.seen_levels.shape[1] > 0
-    market.book = orders.books[1:2] if apart else orders.books[0:1]
+    apart = orders.seen_levels.shape[1] > 0 or orders.levels.shape[1] == 0
+    market.book = orders.seen_book if apart else orders.book
     market.levels = orders.seen_levels if apart else orders.levels
     return market
