@@ -327,6 +327,7 @@ def test_events_and_commands_are_frozen_values(kind: type) -> None:
     values = {
         "ts": 1, "name": "n", "symbol": "A", "kind": "split", "value": 2.0, "client_order_id": "q1-a", "action": ControlAction.HALT,
         "order": None, "level": "info", "message": "m", "reason": "r", "exec_id": "x", "side": Side.BUY, "quantity": 1.0, "price": 1.0,
+        "bid": 1.0, "ask": 1.1, "amount": 5.0, "currency": "EUR", "rate": 1.1,
         **dict.fromkeys(FIELDS, (1.0,)),
     }  # fmt: skip
     needed = {n: values[n] for n in fields if n in values}

@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -55,7 +56,7 @@ class Sources:
             text = path.read_text(encoding="utf-8")
             self.files[module] = hashlib.sha256(text.encode()).hexdigest()
             self.needs[module] = imported(ast.parse(text), inside)
-        data = sorted(p for p in (NBS / "sample").glob("*") if p.suffix in (".parquet", ".csv"))
+        data = sorted(p for folder in ("sample", "schedules") for p in (NBS / folder).glob("*") if p.suffix in (".parquet", ".csv"))
         self.sample = hashlib.sha256(b"".join(p.read_bytes() for p in data)).hexdigest()
 
     def closure(self, names: set[str]) -> set[str]:
@@ -71,9 +72,20 @@ class Sources:
         return seen
 
 
+def borrowed(notebook: Notebook, code: list[str]) -> list[Path]:
+    "Files outside the package that a page uses: tables beside it, and a folder of tests that it puts on its path."
+    text = "\n".join(code)
+    beside = [path for path in sorted(notebook.path.parent.glob("*.csv")) if path.name in text]
+    folders = sorted(set(re.findall(r"[\"'](?:\.\./)+(tests/\w+)[\"']", text)))
+    return beside + [path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+
+
 def key(notebook: Notebook, sources: Sources) -> str:
     "Hash of everything that can change the outputs of a notebook."
     code = [c["source"] for c in notebook.cells if c["cell_type"] == "code"]
+    files = borrowed(notebook, code)
+    code += [path.read_text(encoding="utf-8") for path in files if path.suffix == ".py"]
+    code += [f"# {path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files if path.suffix != ".py"]
     names = set()
     for source in code:
         try:

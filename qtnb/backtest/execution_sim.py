@@ -16,7 +16,7 @@ from .costs import NoCosts
 from .slippage import NoSlippage
 from ..core.bars import Bars
 from ..core.errors import ParameterError, unknown_name
-from ..core.events import Event, OrderEventKind, OrderUpdate, Replace
+from ..core.events import CorporateAction, Event, OrderEventKind, OrderUpdate, Replace
 from ..core.protocols import CostModel, Execution, SlippageModel
 from ..enums import OrderType, TimeInForce
 from ..types import Fill, Instrument, Order
@@ -224,6 +224,11 @@ def _replace_problem(resting: Resting, change: Replace) -> str:
 # %% ../../nbs/backtest/02_execution_sim.ipynb #9ceb4262
 class _SplitQueue(_Queue):
     "A queue that follows a split."
+
+    def act(self, action: CorporateAction) -> Iterator[Event]:
+        "What a corporate action does to the working orders."
+        if action.kind == "split":
+            yield from self.split(action.symbol, action.value, action.ts)
 
     def split(self, symbol: str, ratio: float, ts: int) -> Iterator[Event]:
         "Adjust the working orders of a symbol to a split, and the position that decides ties."

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'ADJUSTMENTS', 'DAY_NS', 'Bars', 'bars_from_frame', 'bars_to_frame', 'cut', 'select', 'row_bars',
-           'fingerprint', 'BarsWindow']
+           'fingerprint', 'with_sessions', 'BarsWindow']
 
 # %% ../../nbs/core/00b_bars.ipynb #6f4134c6
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,7 @@ class _Panel:
         volume: np.ndarray,  # (T, N) base units traded
         interval: str = "1d",  # length of a bar, a word of `enums.Interval`
         adjust: str = "none",  # "none", "splits" or "all": what the prices already contain
+        sessions: Any = None,  # core.sessions.Sessions that number the trading days; None = by UTC days
     ):
         "Check shapes and order; raise DataError when they do not fit."
         self.ts = _read_only(np.ascontiguousarray(ts, dtype=np.int64))
@@ -71,8 +73,11 @@ class _Panel:
         self.open, self.high = _panel(open, shape, "open"), _panel(high, shape, "high")
         self.low, self.close = _panel(low, shape, "low"), _panel(close, shape, "close")
         self.volume = _panel(volume, shape, "volume")
-        self.interval, self.adjust = str(interval), adjust
+        self.interval, self.adjust, self.sessions = str(interval), adjust, sessions
         self._mark: np.ndarray | None = None
+        self._print: str | None = None
+        self.columns: dict[str, int] = {symbol: n for n, symbol in enumerate(self.symbols)}
+        self._session: np.ndarray | None = None
 
     def __len__(self) -> int:
         "Number of instants T."
@@ -90,8 +95,13 @@ class _Panel:
 
     @property
     def session(self) -> np.ndarray:
-        "(T,) day number of each bar's session: the UTC day in which the bar ends, midnight counting to the day before."
-        return (self.ts - 1) // DAY_NS
+        "(T,) number of each bar's session: by `sessions`; without them the UTC day in which the bar ends, midnight counting to the day before."
+        if self.sessions is None:
+            return (self.ts - 1) // DAY_NS
+        session = self._session
+        if session is None:
+            session = self._session = _read_only(self.sessions.number(self.ts))
+        return session
 
     @property
     def mark(self) -> np.ndarray:
@@ -125,13 +135,19 @@ class Bars(_Panel):
         "Some of the symbols, as `select` takes them."
         return select(self, symbols)
 
+    def with_sessions(self, sessions: Any, *, extended: bool = False) -> "Bars":
+        "The same bars with trading days by `core.sessions.Sessions`, as `with_sessions` numbers them."
+        return with_sessions(self, sessions, extended=extended)
+
     def row(self, row: int) -> dict[str, Bar]:
         "The bars of one instant, as `row_bars` gives them."
         return row_bars(self, row)
 
     def fingerprint(self) -> str:
-        "SHA-256 of the content, as `fingerprint` computes it."
-        return fingerprint(self)
+        "SHA-256 of the content, as `fingerprint` computes it; remembered, since a panel does not change."
+        if self._print is None:
+            self._print = fingerprint(self)
+        return self._print
 
 # %% ../../nbs/core/00b_bars.ipynb #cfbc024c
 def bars_from_frame(
@@ -190,7 +206,9 @@ def cut(
     "Take a range of rows, as views."
     piece = slice(start, stop)
     arrays = {name: getattr(bars, name)[piece] for name in FIELDS}
-    return Bars(bars.ts[piece], bars.symbols, **arrays, interval=bars.interval, adjust=bars.adjust)
+    part = Bars(bars.ts[piece], bars.symbols, **arrays, interval=bars.interval, adjust=bars.adjust, sessions=bars.sessions)
+    part._session = None if bars._session is None else bars._session[piece]
+    return part
 
 
 def select(
@@ -203,7 +221,9 @@ def select(
             raise unknown_name("symbol", symbol, bars.symbols)
     columns = [bars.symbols.index(s) for s in symbols]
     arrays = {name: getattr(bars, name)[:, columns] for name in FIELDS}
-    return Bars(bars.ts, symbols, **arrays, interval=bars.interval, adjust=bars.adjust)
+    part = Bars(bars.ts, symbols, **arrays, interval=bars.interval, adjust=bars.adjust, sessions=bars.sessions)
+    part._session = bars._session
+    return part
 
 # %% ../../nbs/core/00b_bars.ipynb #6a041e64
 def row_bars(
@@ -224,7 +244,31 @@ def fingerprint(
     digest.update(bars.ts.astype("<i8").tobytes())
     for name in FIELDS:
         digest.update(getattr(bars, name).astype("<f8").tobytes())
+    if bars.sessions is not None:
+        digest.update(repr(bars.sessions).encode())
     return digest.hexdigest()
+
+# %% ../../nbs/core/00b_bars.ipynb #a9ec7e31
+def with_sessions(
+    bars: Bars,  # the panel
+    sessions: Any,  # core.sessions.Sessions: opens and closes of the exchange
+    *,
+    extended: bool = False,  # whether there are bars from outside the trading hours
+) -> Bars:  # a panel over the same arrays
+    "Number the trading days by an exchange's sessions; DataError for a bar that lies in none of them."
+    number = sessions.number(bars.ts)
+    outside = np.flatnonzero(bars.ts <= sessions.opens[number])
+    if outside.size and not extended:
+        row = int(outside[0])
+        raise DataError(
+            f"{outside.size} of {len(bars)} bars lay in no session of {sessions.name!r}, the first at {bars.index[row].isoformat()}; a bar is "
+            "stamped at its close, after the open and not after the close of its session. Mend the stamps, or pass "
+            "`extended=True` if there are bars from before the open or after the close."
+        )
+    arrays = {name: getattr(bars, name) for name in FIELDS}
+    panel = Bars(bars.ts, bars.symbols, **arrays, interval=bars.interval, adjust=bars.adjust, sessions=sessions)
+    panel._session, panel._mark = _read_only(number), bars._mark
+    return panel
 
 # %% ../../nbs/core/00b_bars.ipynb #48ffdafa
 class BarsWindow(Bars):
@@ -237,13 +281,14 @@ class BarsWindow(Bars):
         interval: str = "1d",  # length of a bar
         adjust: str = "none",  # what the prices contain
         capacity: int = 512,  # rows to make room for at first
+        sessions: Any = None,  # core.sessions.Sessions that number the trading days; None = by UTC days
     ):
         "An empty window."
         names = tuple(symbols)
         empty = {name: np.empty((0, len(names))) for name in FIELDS}
-        super().__init__(np.empty(0, dtype=np.int64), names, **empty, interval=interval, adjust=adjust)
+        super().__init__(np.empty(0, dtype=np.int64), names, **empty, interval=interval, adjust=adjust, sessions=sessions)
         self._room = {name: np.full((capacity, len(names)), np.nan) for name in (*FIELDS, "mark")}
-        self._room_ts = np.zeros(capacity, dtype=np.int64)
+        self._room_ts, self._room_session = np.zeros(capacity, dtype=np.int64), np.zeros(capacity, dtype=np.int64)
 
     def append(
         self,
@@ -257,9 +302,10 @@ class BarsWindow(Bars):
         if [len(column) for column in values] != [len(self.symbols)] * len(FIELDS):
             sizes = [len(column) for column in values]
             raise DataError(f"a row of bars had {sizes} values; it needs {len(FIELDS)} columns of {len(self.symbols)}, one value per symbol.")
+        session = -1 if self.sessions is None else self.sessions.number(ts)
         if row == len(self._room_ts):
             self._grow()
-        self._room_ts[row] = ts
+        self._room_ts[row], self._room_session[row] = ts, session
         for name, column in zip(FIELDS, values, strict=True):
             self._room[name][row] = column
         close, mark = self._room["close"][row], self._room["mark"]
@@ -269,7 +315,7 @@ class BarsWindow(Bars):
 
     def _grow(self) -> None:
         "Double the room."
-        self._room_ts = np.concatenate([self._room_ts, np.zeros_like(self._room_ts)])
+        self._room_ts, self._room_session = (np.concatenate([a, np.zeros_like(a)]) for a in (self._room_ts, self._room_session))
         self._room = {k: np.concatenate([a, np.full_like(a, np.nan)]) for k, a in self._room.items()}
 
     def _show(self, rows: int) -> None:
@@ -277,4 +323,5 @@ class BarsWindow(Bars):
         self.ts = _read_only(self._room_ts[:rows])
         for name in FIELDS:
             setattr(self, name, _read_only(self._room[name][:rows]))
-        self._mark = _read_only(self._room["mark"][:rows])
+        self._mark, self._session = _read_only(self._room["mark"][:rows]), _read_only(self._room_session[:rows])
+        self._print = None

@@ -6,322 +6,340 @@
 __all__ = ['TradingEngine']
 
 # %% ../../nbs/core/06_engine.ipynb #89bd6c82
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from .bars import Bars, BarsWindow
+from .bars_now import BarsNow
 from .book import Book
-from .context import BarsNow, Context
-from .errors import DataError, StateMismatch, StrategyError, unknown_name
+from .context import Context, Marks
+from .crew import Crew
+from .desk import Lane
+from .errors import ConfigError, DataError, StateMismatch
 from qtnb.core.events import (
-    Alert,
     BarsEvent,
-    Cancel,
+    CashFlow,
     Command,
     Control,
     ControlAction,
     CorporateAction,
     Event,
+    FxRate,
     Halt,
     OrderEventKind,
     OrderUpdate,
-    Replace,
     Submit,
+    TimerEvent,
 )
-from .orders import OrderState, client_order_id
+from .orders import OrderState
 from .protocols import OrderCheck
 from ..enums import OrderStatus, OrderType, Side, TimeInForce
-from ..types import Fill, Instrument, Order, order_problem
-from ..utils.math import floor_to_step
-
-# %% ../../nbs/core/06_engine.ipynb #d73ca36d
-class _Desk:
-    "Orders, time and outgoing commands of an engine."
-
-    def __init__(self, window: Bars, book: Book, run_id: str, strategy_name: str, checks: Sequence[OrderCheck]):
-        "An empty desk."
-        self.window, self.book, self.run_id, self.strategy_name = window, book, run_id, strategy_name
-        self.instruments: dict[str, Instrument] = {s: h.instrument for s, h in book.holdings.items()}
-        for symbol in window.symbols:
-            self.instrument(symbol)
-        self.checks = tuple(checks)
-        self.orders: dict[str, OrderState] = {}
-        self.working: dict[str, OrderState] = {}
-        self.halted, self.row, self.ts = False, -1, 0
-        self._columns = {s: n for n, s in enumerate(window.symbols)}
-        self.splits: dict[str, float] = {}  # ratio of a split since the symbol's last close
-        self._out: list[Command] = []
-        self._denied: list[OrderState] = []
-        self._hooks: dict[str, Callable[..., Any]] = {}
-        self.context: Any = None
-        self.random = np.random.default_rng(0)
-
-    def instrument(self, symbol: str) -> Instrument:
-        "The instrument of a symbol."
-        if symbol not in self.instruments:
-            raise unknown_name("symbol", symbol, self.instruments)
-        return self.instruments[symbol]
-
-    def column(self, symbol: str) -> int:
-        "The column of a symbol in the window."
-        if symbol not in self._columns:
-            raise unknown_name("symbol", symbol, self._columns)
-        return self._columns[symbol]
-
-    def order_state(self, client_order_id: str) -> OrderState:
-        "The record of an order."
-        if client_order_id not in self.orders:
-            raise StateMismatch(f"order {client_order_id!r} is not one of ours; every order of this engine is in `orders`.")
-        return self.orders[client_order_id]
-
-    def emit(self, command: Command) -> None:
-        "Add a command to those of the present event."
-        self._out.append(command)
-
-    def denial(self, order: Order) -> str:
-        "Why an order may not leave; an empty text lets it pass."
-        problem = order_problem(order)
-        if problem:
-            return problem
-        held, lot = self.book.holdings[order.symbol].quantity, self.instruments[order.symbol].lot_size
-        if order.quantity != abs(held) and abs(floor_to_step(order.quantity, lot) - order.quantity) > 1e-9 * order.quantity:
-            return f"`quantity` was {order.quantity!r}; it must be a multiple of the lot size {lot!r}"
-        if self.halted and order.quantity > self._reducible(order, held):
-            return "trading is halted; only orders that reduce a position may leave"
-        return ""
-
-    def _reducible(self, order: Order, held: float) -> float:
-        "How much of a position an order may still close, given what already works against it."
-        if held == 0.0 or (held > 0.0) == (order.side is Side.BUY):
-            return 0.0
-        others = (s for s in self.working.values() if s.order.symbol == order.symbol and s.order.side is order.side)
-        return abs(held) - math.fsum(s.leaves for s in others if s.order.client_order_id != order.client_order_id)
-
-# %% ../../nbs/core/06_engine.ipynb #001fbc46
-class _Caller(_Desk):
-    "The part of an engine that calls the strategy."
-
-    def call(self, hook: str, *arguments: Any) -> None:
-        "Call a hook of the strategy, if it has one."
-        function = self._hooks.get(hook)
-        if function is None:
-            return
-        try:
-            function(self.context, *arguments)
-        except Exception as error:
-            raise self._strategy_error(hook, error) from error
-
-    def _abandon(self) -> None:
-        "Drop the commands of an event whose handling failed: nothing of it may leave later."
-        for command in self._out:
-            if isinstance(command, Submit):
-                name = command.order.client_order_id
-                if self.orders[name].status is not OrderStatus.SUBMITTED:
-                    continue
-                self.orders[name].apply(OrderUpdate(self.ts, name, OrderEventKind.DENY, "the strategy failed while this order was being written"))
-                self.working.pop(name, None)
-        self._out, self._denied = [], []
-
-    def _flush(self) -> Sequence[Command]:
-        "Pass on denials, then hand over the commands of the present event."
-        told = 0
-        while self._denied:
-            self.call("on_order", self._denied.pop(0))
-            told += 1
-            if told > 1000:
-                raise self._strategy_error("on_order", StateMismatch("1000 orders in a row were denied; do not answer each denial with a new order"))
-        out, self._out = self._out, []
-        return out
-
-    def _strategy_error(self, hook: str, error: Exception) -> StrategyError:
-        "An error that says where the strategy's code failed; what the failed code had ordered is dropped."
-        self._abandon()
-        when = pd.Timestamp(self.ts, unit="ns", tz="UTC").isoformat()
-        return StrategyError(f"strategy {self.strategy_name!r} raised {type(error).__name__} in `{hook}` at bar {self.row} ({when}): {error}")
+from ..types import Fill, Order, Quote, Trade
 
 # %% ../../nbs/core/06_engine.ipynb #50c1b140
-class _OrderDesk(_Caller):
-    "The part of an engine that writes orders."
+class _Account(Crew):
+    "The part of an engine that books."
 
-    def submit(self, symbol: str, quantity: float, kind: OrderType, limit_price: float | None, stop_price: float | None, tif: TimeInForce, tag: str) -> str:
-        "Name, check and send an order; returns its name."
-        self.instrument(symbol)
-        name = client_order_id(self.run_id, self.strategy_name, len(self.orders) + 1)
-        side = Side.BUY if quantity > 0 else Side.SELL
-        order = Order(name, self.ts, symbol, side, abs(quantity), kind, limit_price, stop_price, tif, self.strategy_name, tag)
-        state = self.orders[name] = OrderState(order)
-        reason = self.refusal(order)
-        if reason:
-            state.apply(OrderUpdate(self.ts, name, OrderEventKind.DENY, reason))
-            self._denied.append(state)
-            self.emit(Alert(self.ts, "warning", f"order {name} for {symbol!r} was denied: {reason}."))
-        else:
-            state.apply(OrderUpdate(self.ts, name, OrderEventKind.SUBMIT))
-            self.working[name] = state
-            self.emit(Submit(order))
-        return name
+    shares: tuple[float, ...] = (1.0,)
 
-    def request_cancel(self, client_order_id: str) -> None:
-        "Ask for the end of an order that still works."
-        state = self.order_state(client_order_id)
-        if state.status.is_working:
-            state.apply(OrderUpdate(self.ts, client_order_id, OrderEventKind.CANCEL_REQUEST))
-            self.emit(Cancel(self.ts, client_order_id))
+    def open_lanes(self, strategies: Sequence[Any], shares: Sequence[float] | None) -> None:
+        "Give each strategy a lane and its share of the cash."
+        names = [str(s.name) for s in strategies]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"the strategies were named {names}; there must be at least one, and each needs a name of its own.")
+        given = tuple(shares) if shares is not None else (1.0 / len(names),) * len(names)
+        if len(given) != len(names) or not all(0.0 < s <= 1.0 for s in given) or math.fsum(given) > 1.0 + 1e-9:
+            raise ConfigError(f"`shares` was {given}; it needs one number above 0 for each of the {len(names)} strategies, together at most 1.")
+        self.shares = given
+        for strategy, share in zip(strategies, given, strict=True):
+            lane = Lane(strategy, self.run_id, self.book if len(names) == 1 else self._sleeve(share))
+            lane.context = Context(self, lane)
+            self.lanes.append(lane)
+            self._by_name[lane.name] = lane
 
-    def request_replace(self, client_order_id: str, quantity: float | None, limit_price: float | None, stop_price: float | None) -> None:
-        "Ask for other terms of an order that still works."
-        state = self.order_state(client_order_id)
-        for name, value in (("quantity", quantity), ("limit_price", limit_price), ("stop_price", stop_price)):
-            if value is not None and not (math.isfinite(value) and value > 0.0):
-                raise DataError(f"`{name}` of a replacement was {value!r}; it must be a positive finite number.")
-        if not state.status.is_working:
+    def _sleeve(self, share: float) -> Book:
+        "A book with a share of the cash."
+        cash = {currency: amount * share for currency, amount in self.book.initial_cash.items()}
+        return Book(self.instruments, cash=cash, base_currency=self.book.base_currency, fx=self.book.fx)
+
+    def books(self) -> list[Book]:
+        "The account, and the sleeves when there are several strategies."
+        return [self.book] if len(self.lanes) == 1 else [self.book, *(lane.book for lane in self.lanes)]
+
+    def flow(self, flow: CashFlow) -> None:
+        "Book a flow of money; several strategies bear it by what they hold of the symbol, or by their shares."
+        self.book.apply_cash(flow)
+        if len(self.lanes) == 1:
             return
-        terms = {"quantity": quantity, "limit_price": limit_price, "stop_price": stop_price}
-        changed = dataclasses.replace(state.order, **{k: v for k, v in terms.items() if v is not None})
-        reason = self.refusal(changed)
-        if reason:
-            self.emit(Alert(self.ts, "warning", f"a replacement of order {client_order_id} was not sent: {reason}."))
-            return
-        state.apply(OrderUpdate(self.ts, client_order_id, OrderEventKind.REPLACE_REQUEST))
-        self.emit(Replace(self.ts, client_order_id, quantity, limit_price, stop_price))
+        held = [abs(lane.book.holdings[flow.symbol].quantity) if flow.symbol else 0.0 for lane in self.lanes]
+        whole = math.fsum(held)
+        weights = [h / whole for h in held] if whole else self.shares
+        for lane, weight in zip(self.lanes, weights, strict=True):
+            lane.book.apply_cash(CashFlow(flow.ts, flow.kind, flow.amount * weight, flow.currency, flow.symbol, flow.note))
 
-    def refusal(self, order: Order) -> str:
-        "Why an order may not leave, by our own rules or by a check; an empty text lets it pass."
-        return self.denial(order) or next(filter(None, (check(order, self.context) for check in self.checks)), "")
+# %% ../../nbs/core/06_engine.ipynb #c9652082
+class _Stepping(_Account):
+    "The part of an engine that goes over the rows of its panels."
+
+    def at_close(self, row: int) -> None:
+        "Know the closes of a row before the strategies do: for whoever looks after the account."
+        self.row = self._bars._row = row
+        self.ts = max(self.ts, self._times[row])
+        if self.splits or self.last:
+            self._refresh()
+
+    def step(
+        self,
+        row: int,  # row of the preloaded window
+    ) -> Sequence[Command]:  # what the strategies want done
+        "Handle the bars of one row of the window."
+        bars = self._bars
+        self.row = bars._row = row
+        self.ts = self._times[row]
+        if self.splits or self.last:
+            self._refresh()
+        for lane in self.lanes:
+            try:
+                lane.on_data(lane.context, bars)
+            except Exception as error:
+                raise self.strategy_error(lane, "on_data", error) from error
+            for algorithm in tuple(lane.algorithms):
+                self.direct(lane, algorithm, "on_data", bars)
+        return self.flush() if self._out else ()
+
+    def walk(
+        self,
+        row: int,  # first row to handle
+        stop: int,  # row before which to stop
+    ) -> tuple[int, Sequence[Command]]:  # the row after the last one handled, and what the strategies want done
+        "Step on until a strategy wants something: for stretches in which no order works and nothing else is due."
+        if len(self.lanes) > 1 or self.lanes[0].algorithms or self.splits or self.last:
+            return row + 1, self.step(row)
+        lane, bars, times = self.lanes[0], self._bars, self._times
+        on_data, context = lane.on_data, lane.context
+        try:
+            for now in range(row, stop):
+                self.row = bars._row = now
+                self.ts = times[now]
+                on_data(context, bars)
+                if self._out:
+                    return now + 1, self.flush()
+        except Exception as error:
+            raise self.strategy_error(lane, "on_data", error) from error
+        return stop, ()
+
+    def step_other(self, interval: str, row: int, ts: int) -> Sequence[Command]:
+        "Handle the bars of one row of a panel of another interval."
+        bars = self._others[interval]
+        bars._row, self.ts = row, max(self.ts, ts)
+        for lane in self.lanes:
+            self.call(lane, "on_bars", bars)
+        return self.flush()
 
 # %% ../../nbs/core/06_engine.ipynb #ff0d5aa1
-class TradingEngine(_OrderDesk):
+class TradingEngine(_Stepping):
     "Events in, commands out."
 
     def __init__(
         self,
-        strategy: Any,  # core.protocols.Strategy
+        strategy: Any,  # core.protocols.Strategy, or a sequence of them
         window: Bars,  # whole panel (driven by `step`) or a BarsWindow (driven by `process`)
         *,
         book: Book,  # the account; must know every symbol of the window
         run_id: str = "",  # seeds the names of orders
         checks: Sequence[OrderCheck] = (),  # rules that every order must pass
         seed: int = 0,  # of the generator that strategies find in `ctx.random`
+        more: Sequence[Bars] = (),  # panels of other intervals
+        sessions: Any = None,  # core.sessions.Sessions, for schedules
+        shares: Sequence[float] | None = None,  # of the cash, one per strategy; None = equal
+        max_orders: int | None = None,  # most orders of one instant; None = 1000, or ten per symbol
     ):
         "An engine that has seen nothing yet."
-        super().__init__(window, book, run_id, strategy.name, checks)
+        super().__init__(window, book, run_id, checks)
         self.random = np.random.default_rng(seed)
-        self.strategy = strategy
-        self.context = Context(self)
+        self.max_orders = max_orders if max_orders is not None else max(1000, 10 * len(window.symbols))
+        self.sessions, self.marks = sessions, Marks(self)
+        self.watch(more)
+        self.hire()
+        self.open_lanes(strategy if isinstance(strategy, (list, tuple)) else [strategy], shares)
+        self.strategy, self.context = self.lanes[0].strategy, self.lanes[0].context
         self._bars = BarsNow(window)
-        self._times: list[int] = window.ts.tolist()
-        self._on_data = strategy.on_data
-        hooks = {name: getattr(strategy, name, None) for name in ("on_start", "on_fill", "on_order", "on_timer", "on_stop")}
-        self._hooks = {name: hook for name, hook in hooks.items() if hook and not getattr(hook, "is_default", False)}
-
-    def step(
-        self,
-        row: int,  # row of the preloaded window
-    ) -> Sequence[Command]:  # what the strategy wants done
-        "Handle the bars of one row of the window."
-        self.row = self._bars._row = row
-        self.ts = self._times[row]
-        if self.splits:
-            self.splits = {s: ratio for s, ratio in self.splits.items() if s not in self._bars}
-        try:
-            self._on_data(self.context, self._bars)
-        except Exception as error:
-            raise self._strategy_error("on_data", error) from error
-        return self._flush() if self._out else ()
+        self._times = window.ts.tolist()
 
     def process(
         self,
         event: Event,  # what happened
     ) -> Sequence[Command]:  # what is to be done about it
         "Handle one event."
-        handler = _HANDLERS.get(type(event).__name__)
+        handler = _HANDLERS.get(type(event))
         if handler is None:
-            raise StateMismatch(f"event {event!r} is of a type the engine does not know; known: {', '.join(_HANDLERS)}.")
-        if isinstance(event, BarsEvent):
-            return handler(self, event)
-        self.ts = max(self.ts, event.ts)
+            raise StateMismatch(f"event {event!r} is of a type the engine does not know; known: {', '.join(t.__name__ for t in _HANDLERS)}.")
+        if handler is _handle_bars:
+            return _handle_bars(self, event)  # type: ignore[arg-type]
+        if event.ts > self.ts:
+            self.ts = event.ts
         handler(self, event)
-        return self._flush()
+        return self.flush() if self._out or self._denied else []
 
     def start(self, ts: int) -> Sequence[Command]:
-        "Tell the strategy that a run begins."
+        "Tell the strategies that a run begins."
         self.ts = ts
-        self.call("on_start")
-        return self._flush()
+        for lane in self.lanes:
+            self.call(lane, "on_start")
+        return self.flush()
 
     def stop(self, ts: int) -> Sequence[Command]:
-        "Tell the strategy that the run is over."
+        "Tell the strategies that the run is over."
         self.ts = max(self.ts, ts)
-        self.call("on_stop")
-        return self._flush()
+        for lane in self.lanes:
+            self.call(lane, "on_stop")
+        return self.flush()
 
 # %% ../../nbs/core/06_engine.ipynb #642711ba
 def _handle_bars(engine: TradingEngine, event: BarsEvent) -> Sequence[Command]:
-    "Append the bars to the window and step onto the new row."
-    if not isinstance(engine.window, BarsWindow):
-        raise StateMismatch("a BarsEvent came to an engine over a fixed panel; drive it by `step(row)`, or give it a BarsWindow.")
-    row = engine.window.append(event.ts, (event.open, event.high, event.low, event.close, event.volume))
+    "Append the bars to their window and step onto the new row."
+    window = engine.windows.get(event.interval or engine.window.interval)
+    if not isinstance(window, BarsWindow):
+        raise StateMismatch("a BarsEvent came to an engine over a fixed panel; drive it by `step(row)`, or give it a BarsWindow of that interval.")
+    row = window.append(event.ts, (event.open, event.high, event.low, event.close, event.volume))
+    if window is not engine.window:
+        return engine.step_other(window.interval, row, event.ts)
     engine._times.append(event.ts)
     return engine.step(row)
 
 
+def _handle_quote(engine: TradingEngine, quote: Quote) -> None:
+    "Remember a quote and show it to the strategies."
+    engine.column(quote.symbol)
+    engine.quotes[quote.symbol] = quote
+    if quote.bid == quote.bid and quote.ask == quote.ask:
+        engine.last[quote.symbol] = 0.5 * (quote.bid + quote.ask)
+    for lane in engine.lanes:
+        engine.call(lane, "on_quote", quote)
+
+
+def _handle_trade(engine: TradingEngine, trade: Trade) -> None:
+    "Remember a trade on the tape and show it to the strategies."
+    engine.column(trade.symbol)
+    engine.trades[trade.symbol] = trade
+    engine.last[trade.symbol] = trade.price
+    for lane in engine.lanes:
+        engine.call(lane, "on_trade", trade)
+
+
+def _handle_timer(engine: TradingEngine, timer: TimerEvent) -> None:
+    "Call whoever set the timer; a schedule sets its next one."
+    lane, algorithm, name = engine._timer_owner.get(timer.name, (engine.lanes[0], None, timer.name))
+    if algorithm is not None:
+        engine.direct(lane, algorithm, "on_timer", name)
+    else:
+        engine.call(lane, "on_timer", name)
+    if timer.name in engine._schedules:
+        engine._set_next(timer.name, timer.ts)
+
+# %% ../../nbs/core/06_engine.ipynb #5a46fd6f
 def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
     "Count a fill, book it, and tell the strategy."
     state = engine.order_state(fill.client_order_id)
     if fill.exec_id in state.exec_ids:
         return
-    engine.book.check_fill(fill)
-    if state.apply_fill(fill):
-        engine.book.apply_fill(fill)
-        if state.status.is_final:
-            engine.working.pop(fill.client_order_id, None)
-        engine.call("on_fill", fill)
+    state.check_fill(fill)
+    engine.book.apply_fill(fill)
+    state.count_fill(fill)
+    if state.status.is_final:
+        engine.drop(state)
+    lane = engine.lane_of(state.order)
+    if lane.book is not engine.book:
+        lane.book.apply_fill(fill)
+    if engine._owners or "on_fill" in lane.hooks:
+        engine.tell(lane, "on_fill", fill.client_order_id, fill)
 
 
 def _handle_update(engine: TradingEngine, update: OrderUpdate) -> None:
     "Move an order along its graph and tell the strategy."
     state = engine.order_state(update.client_order_id)
     before = state.status
-    if state.apply(update).is_final:
-        engine.working.pop(update.client_order_id, None)
-    else:
-        engine.working[update.client_order_id] = state
-    if state.status is not before or update.kind is OrderEventKind.REPLACE:
-        engine.call("on_order", state)
+    after = state.apply(update)
+    if after.is_final:
+        engine.drop(state)
+    elif before.is_final:
+        engine.keep(state)
+    if after is not before or update.kind is OrderEventKind.REPLACE:
+        lane = engine.lane_of(state.order)
+        if engine._owners or "on_order" in lane.hooks:
+            engine.tell(lane, "on_order", update.client_order_id, state)
 
 
 def _handle_action(engine: TradingEngine, action: CorporateAction) -> None:
-    "Book a split or a dividend, unless the prices contain it already."
+    "Book a corporate action, unless the prices contain it already."
     adjust = engine.window.adjust
-    if adjust == "all" or (adjust == "splits" and action.kind == "split"):
+    if adjust == "all" or (adjust == "splits" and action.kind in ("split", "spin_off")):
         raise DataError(
             f"a {action.kind} of {action.symbol!r} came to an engine over prices adjusted for {adjust!r}; it would count twice. "
             "Trade raw prices with events, or adjusted prices without."
         )
-    engine.book.apply_action(action)
+    for book in engine.books():
+        book.apply_action(action)
     if action.kind == "split":
         engine.splits[action.symbol] = engine.splits.get(action.symbol, 1.0) * action.value
+        engine.last.pop(action.symbol, None)
 
 
+def _handle_rate(engine: TradingEngine, rate: FxRate) -> None:
+    "Take a new exchange rate into every book."
+    for book in engine.books():
+        book.apply_rate(rate)
+
+# %% ../../nbs/core/06_engine.ipynb #a81bbe54
 def _handle_control(engine: TradingEngine, control: Control) -> None:
-    "Halt or resume; a halt asks for the end of every working order."
-    engine.halted = control.action is ControlAction.HALT
-    if engine.halted:
-        for name in list(engine.working):
-            engine.request_cancel(name)
+    "Halt, reduce, flatten or resume."
+    action = control.action
+    if action is ControlAction.RESUME:
+        engine.halted = engine.reducing = False
+        return
+    if action is ControlAction.REDUCE:
+        engine.reducing = True
+        return
+    if not control.symbol:
+        engine.halted = True
+    for name in list(engine.by_symbol.get(control.symbol, {}) if control.symbol else engine.working):
+        engine.request_cancel(name)
+    if action is ControlAction.FLATTEN:
+        for lane in engine.lanes:
+            _close(engine, lane, control)
+    if not control.symbol:
         engine.emit(Halt(control.ts, control.reason))
 
 
-_HANDLERS: dict[str, Callable[[TradingEngine, Any], Any]] = {
-    "BarsEvent": _handle_bars,
-    "Fill": _handle_fill,
-    "OrderUpdate": _handle_update,
-    "TimerEvent": lambda engine, timer: engine.call("on_timer", timer.name),
-    "CorporateAction": _handle_action,
-    "Control": _handle_control,
+def _close(engine: TradingEngine, lane: Lane, control: Control) -> None:
+    "Close what a strategy holds, at the market."
+    for symbol, holding in lane.book.holdings.items():
+        if holding.quantity == 0.0 or control.symbol not in ("", symbol):
+            continue
+        side = Side.SELL if holding.quantity > 0.0 else Side.BUY
+        name = engine.next_name(lane)
+        order = Order(
+            name, engine.ts, symbol, side, abs(holding.quantity), OrderType.MARKET, time_in_force=TimeInForce.GTC, strategy=lane.name,
+            tag=f"flatten: {control.reason}", reduce_only=True,
+        )
+        state = engine.orders[name] = OrderState(order)
+        state.status = OrderStatus.SUBMITTED
+        engine.keep(state)
+        engine.emit(Submit(order))
+
+
+_HANDLERS: Mapping[type, Callable[[Any, Any], Any]] = {
+    BarsEvent: _handle_bars,
+    Quote: _handle_quote,
+    Trade: _handle_trade,
+    Fill: _handle_fill,
+    OrderUpdate: _handle_update,
+    TimerEvent: _handle_timer,
+    CorporateAction: _handle_action,
+    CashFlow: lambda engine, flow: engine.flow(flow),
+    FxRate: _handle_rate,
+    Control: _handle_control,
 }

@@ -11,6 +11,7 @@ __all__ = ['QtnbError', 'ConfigError', 'ParameterError', 'UnknownNameError', 'Mi
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # %% ../../nbs/core/00_errors.ipynb #bdc8be8e
 class QtnbError(Exception):
@@ -115,6 +116,8 @@ class LimitBreach(QtnbError, RuntimeError):
 
 class StrategyError(QtnbError, RuntimeError):
     "The strategy's own code raised; the message names the bar and the cause follows it."
+
+    result: Any = None  # what was done until then: an evaluation.results.Result, when there is one
 
 
 class JobError(QtnbError, RuntimeError):

@@ -62,6 +62,7 @@ class MarketNow(Protocol):
     low: float
     close: float
     spread: float  # ask less bid at the execution, in price; NaN when no quote is known
+    session: int  # running number of the trading day
 
     def volatility(self, sessions: int = 20) -> float:
         "Standard deviation of daily simple returns over the sessions before, decimal; NaN when there are too few."
@@ -69,6 +70,10 @@ class MarketNow(Protocol):
 
     def average_volume(self, sessions: int = 20) -> float:
         "Mean volume of a session over the sessions before, base units; NaN when there is none."
+        ...
+
+    def high_low_spread(self, sessions: int = 20) -> float:
+        "Spread guessed from the highs and lows of the sessions before, in price; NaN when there are too few."
         ...
 
 
@@ -83,7 +88,7 @@ class SlippageModel(Protocol):
         "Price of one execution after slippage."
         ...
 
-
+# %% ../../nbs/core/01_protocols.ipynb #cd6855d2
 class CarryModel(Protocol):
     "What holding a position or owing money costs as time passes: borrow, interest, funding."
 

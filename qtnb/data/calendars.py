@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DatesLike', 'Gap', 'find_calendar', 'sessions', 'session_open', 'session_close', 'session_dates', 'missing_sessions',
-           'describe_gaps']
+           'describe_gaps', 'sessions_of']
 
 # %% ../../nbs/data/00a_calendars.ipynb #de0a27b2
 import functools
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import ConfigError, DataError, unknown_name
+from ..core.sessions import Sessions
 from ..utils.time import BoundLike, index_to_ns, parse_bound
 
 if TYPE_CHECKING:
@@ -166,3 +167,16 @@ def describe_gaps(
     starts = np.flatnonzero(np.r_[True, np.diff(at) > 1])
     ends = np.r_[starts[1:], len(at)]
     return [(missing[a], missing[b - 1], int(b - a)) for a, b in zip(starts, ends, strict=True)]
+
+# %% ../../nbs/data/00a_calendars.ipynb #4993db35
+def sessions_of(
+    calendar: str,  # market identifier code, such as "XNYS", or "24/7"
+    start: BoundLike,  # first day or instant that is needed
+    end: BoundLike,  # last day or instant that is needed
+) -> Sessions:  # opens, closes and dates
+    "The sessions of an exchange as the trading core wants them, with some weeks on either side."
+    first, last = (pd.Timestamp(parse_bound(bound, side)).year for bound, side in ((start, "start"), (end, "end")))  # type: ignore[arg-type]
+    table = sessions(calendar, f"{first - 1}-12-01", f"{last + 1}-01-31")
+    if not len(table):
+        raise DataError(f"calendar {calendar!r} knows no session between {first - 1}-12-01 and {last + 1}-01-31; ask for another range or calendar.")
+    return Sessions(calendar, table["open"].to_numpy(), table["close"].to_numpy(), table["session"].to_numpy().astype("M8[D]"))

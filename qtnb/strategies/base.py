@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..core.bars import Bars
-from ..core.context import BarsNow, Context
+from ..core.bars_now import BarsNow
+from ..core.context import Context
 from ..core.errors import DataError, ParameterError
 from ..core.orders import OrderState
 from ..types import Fill

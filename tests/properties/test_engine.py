@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from scenarios import SYMBOLS, RandomTrader, Session, event_of, play, random_panel, replay
 
 from qtnb.core.bars import FIELDS, Bars, BarsWindow
+from qtnb.core.bars_now import BarsNow
 from qtnb.core.book import Book, account_curve, equity
-from qtnb.core.context import BarsNow, target_quantity
+from qtnb.core.context import target_quantity
 from qtnb.core.engine import TradingEngine
 from qtnb.core.events import Cancel, Control, ControlAction, Halt, OrderEventKind, OrderUpdate, Replace, Submit
 from qtnb.core.orders import client_order_id
+from qtnb.core.settlement import NEVER
 from qtnb.enums import OrderStatus, Side
 from qtnb.types import Fill, Instrument
 from qtnb.utils.math import floor_to_step
@@ -166,11 +168,11 @@ class Spy:
             self.count(thing.to_numpy(dtype=float) if isinstance(thing, pd.DataFrame) else thing.asi8)
 
     def count(self, values: np.ndarray) -> None:
-        """Prices are 1000.123456 + row (nothing else ends so) and times are 10^6 x (row + 1) in this panel."""
+        """Prices are 1000.123456 + row (nothing else ends so) and times are 10^6 x (row + 1) in this panel; NEVER is no time."""
         for value in values.ravel().astype(float).tolist():
             if 1000.0 <= value < 1e6 and abs(value % 1.0 - MARKER) < 1e-9:
                 self.latest = max(self.latest, int(value - 1000.0))
-            elif value >= 1e6:
+            elif 1e6 <= value < float(NEVER):
                 self.latest = max(self.latest, int(value / 1e6) - 1)
 
     def everything(self, ctx: Any, *more: Any) -> None:

@@ -16,9 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenarios import RandomTrader, random_panel
 
+from qtnb.backtest.corporate_actions import actions_by_row
 from qtnb.backtest.costs import Bps, PerShare, Sum, simple_costs
-from qtnb.backtest.engine import Backtest, Simulation, actions_by_row
+from qtnb.backtest.engine import Backtest
 from qtnb.backtest.execution_sim import BarFill, SimulatedVenue, bar_path
+from qtnb.backtest.simulation import Simulation
 from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import DAY_NS, FIELDS, Bars
 from qtnb.core.book import Book, account_curve
