@@ -120,6 +120,7 @@ class Accepted:
     "The venue has the order."
 
     venue_order_id: str = ""
+    held: bool = False  # it sleeps there until its parent order has filled
 
 
 @dataclass(frozen=True, slots=True)

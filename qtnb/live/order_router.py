@@ -34,6 +34,8 @@ def answer(
     kind = _NEWS.get((type(command), type(outcome)))
     if kind is None:
         return None
+    if kind is OrderEventKind.ACCEPT and isinstance(outcome, Accepted) and outcome.held:
+        kind = OrderEventKind.HOLD
     reason = outcome.reason if isinstance(outcome, Rejected) else outcome.cause if isinstance(outcome, Unknown) else ""
     return OrderUpdate(ts, order_id(command), kind, reason)
 

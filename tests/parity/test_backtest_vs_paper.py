@@ -205,6 +205,61 @@ def test_a_strategy_that_does_everything(symbols: list[str]) -> None:
     assert any("equity" in text for text in twins.lived.manifest["alerts"])
 
 
+class Families(Strategy):
+    """Brackets, groups, trailing stops, orders if touched, auctions, dated and careful orders, one a bar."""
+
+    def on_start(self, ctx: Any) -> None:
+        """Nothing heard yet."""
+        self.heard: list[tuple[str, str]] = []
+
+    def on_data(self, ctx: Any, bars: Any) -> None:
+        """One deed a bar."""
+        symbol = ctx.symbols[ctx.row % len(ctx.symbols)]
+        price, big = ctx.price(symbol), 150.0
+        if not price > 0.0:
+            return
+        near = {n: round(price * (1.0 + n / 1000.0), 2) for n in (-30, -10, -4, 0, 4, 10, 30)}
+        group = ctx.group_name()
+        deeds: list[Callable[[], object]] = [
+            lambda: ctx.bracket(symbol, big, take_profit=near[10], stop_loss=near[-10]),
+            lambda: ctx.bracket(symbol, -big, take_profit=near[-10], stop_loss=near[10], limit_price=near[4], time_in_force="gtc"),
+            lambda: ctx.bracket(symbol, big, take_profit=near[30], trail_percent=1.5, limit_price=near[-4]),
+            lambda: ctx.order(symbol, -big, trail_amount=round(price * 0.02, 2), time_in_force="gtc"),
+            lambda: [ctx.order(symbol, s * big, stop_price=near[s * 4], group=group, time_in_force="gtc") for s in (1, -1)],
+            lambda: [ctx.order(symbol, -big, limit_price=near[n], group=group, time_in_force="gtc") for n in (4, 10)],
+            lambda: ctx.order(symbol, big, touch_price=near[-10]),
+            lambda: ctx.order(symbol, -big, touch_price=near[4], limit_price=near[10], time_in_force="gtc"),
+            lambda: ctx.order(symbol, big, time_in_force="cls"),
+            lambda: ctx.order(symbol, -big, limit_price=near[0], time_in_force="opg"),
+            lambda: ctx.order(symbol, big, limit_price=near[-10], time_in_force="gtd", expires=ctx.ts + 6 * 86_400_000_000_000),
+            lambda: ctx.order(symbol, big, limit_price=near[0], post_only=True),
+            lambda: ctx.order(symbol, -2.0 * big, reduce_only=True),
+            lambda: ctx.cancel(ctx.open_orders()[ctx.row % len(ctx.open_orders())].order.client_order_id) if ctx.open_orders() else None,
+        ]
+        deeds[ctx.row % len(deeds)]()
+
+    def on_order(self, ctx: Any, order: Any) -> None:
+        """Remember."""
+        self.heard.append((order.order.client_order_id, str(order.status)))
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+@pytest.mark.parametrize("path", ["adaptive", "worst"])
+def test_families_of_orders(path: str) -> None:
+    """Held, released, trailed, touched, auctioned and dated orders live the same lives, over splits and dividends too."""
+    symbols = ["AIG", "BAC", "QQQ"]
+    bars = sample(symbols, "2004-06-01", "2007-12-31", adjust="none")
+    events = get_events(symbols, "2004-06-01", "2007-12-31", source="sample")
+    rules = BarFill(path=path, participation=1e-5)
+    twins = run_twins(Families, bars, cash=1_000_000.0, costs=PerShare(0.01, minimum=0.35), slippage=BpsSlippage(3), fill=rules, events=events)
+    assert_same(twins)
+    one, two, three = twins.strategies
+    assert one.heard == two.heard == three.heard and {"held", "accepted", "canceled", "expired"} <= {status for _, status in one.heard}
+    orders, fills = twins.lived.orders, twins.lived.fills
+    assert set(fills["rule"]) >= {"open", "trailing_stop", "touched", "opening_auction", "closing_auction", "limit_through", "stop", "limit_open"}
+    assert orders["reason"].str.contains("a dividend of").any() and orders["reason"].str.contains("of its group filled").any()
+
+
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
 def test_checks_refuse_the_same_orders() -> None:
     """A limit on an order's value denies in the session what it denies in the back-test."""
@@ -249,7 +304,7 @@ def test_other_currencies_and_multipliers() -> None:
 seeds = st.integers(0, 2**32 - 1)
 rules = st.builds(
     BarFill,
-    path=st.sampled_from(["adaptive", "high_first", "low_first"]),
+    path=st.sampled_from(["adaptive", "ohlc", "olhc"]),
     through_ticks=st.integers(0, 2),
     participation=st.sampled_from([None, 0.001, 0.01, 0.1]),
     fill_without_volume=st.booleans(),

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenarios import RandomTrader, random_panel
 
+from qtnb.backtest.bar_path import bar_path
 from qtnb.backtest.corporate_actions import actions_by_row
 from qtnb.backtest.costs import Bps, PerShare, Sum, simple_costs
 from qtnb.backtest.engine import Backtest
-from qtnb.backtest.execution_sim import BarFill, SimulatedVenue, bar_path
+from qtnb.backtest.execution_sim import BarFill, SimulatedVenue
 from qtnb.backtest.simulation import Simulation
 from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import DAY_NS, FIELDS, Bars
@@ -117,7 +118,7 @@ def test_the_mirror_image_fills_at_the_mirrored_price(name: str) -> None:
         limit_price=None if wanted.limit_price is None else 200.0 - wanted.limit_price,
         stop_price=None if wanted.stop_price is None else 200.0 - wanted.stop_price,
     )
-    path = {True: "low_first", False: "high_first"}[bar_path((o, h, l, c))[1] == h]
+    path = {True: "olhc", False: "ohlc"}[bar_path((o, h, l, c))[1] == h]
     story = meet(panel(FLAT, (200.0 - o, 200.0 - l, 200.0 - h, 200.0 - c)), turned, fill=BarFill(path=path))
     assert story == ([] if expected is None else [(1, 10, pytest.approx(200.0 - expected[0], rel=1e-15), expected[1])])
 
@@ -161,7 +162,7 @@ def test_touching_is_enough_when_it_is_asked_for() -> None:
 def walk(prices: tuple[int, int, int, int], mode: str) -> list[int]:
     """Every price in ticks that a bar visits, in order."""
     o, h, l, c = prices
-    high_first = mode == "high_first" or (mode == "adaptive" and h - o < o - l)
+    high_first = mode == "ohlc" or (mode == "adaptive" and h - o < o - l)
     points = (o, h, l, c) if high_first else (o, l, h, c)
     steps = [o]
     for a, b in itertools.pairwise(points):
@@ -194,7 +195,7 @@ ticks = st.integers(9_900, 10_100)
 @EFFORT
 @given(
     st.tuples(ticks, ticks, ticks, ticks), st.sampled_from([BUY, SELL]), st.none() | ticks, st.none() | ticks,
-    st.integers(0, 3), st.sampled_from(["adaptive", "high_first", "low_first"]),
+    st.integers(0, 3), st.sampled_from(["adaptive", "ohlc", "olhc"]),
 )  # fmt: skip
 def test_the_rules_agree_with_a_walk_along_the_path(raw: Any, side: Side, limit: int | None, stop: int | None, through: int, mode: str) -> None:
     """Any order in any bar: the price and the rule that one finds by visiting every tick of the path in turn."""
@@ -212,7 +213,7 @@ def test_orders_fill_in_the_order_in_which_the_path_meets_them(raw: Any, wishes:
     """Of several orders, the one that the path meets first fills first; at one price a stop before a limit, then the older."""
     o, c = raw[:2]
     bar = (o, max(raw), min(raw), c)
-    steps = walk(bar, "low_first")
+    steps = walk(bar, "olhc")
     orders, expected = [], []
     for n, (side, price, is_stop) in enumerate(wishes):
         limit, stop = (None, price) if is_stop else (price, None)
@@ -221,7 +222,7 @@ def test_orders_fill_in_the_order_in_which_the_path_meets_them(raw: Any, wishes:
         if found is not None:
             place = 0 if found[1] in ("limit_open", "stop_gap") else steps.index(found[0])
             expected.append((place, not is_stop, n))
-    story = meet(panel(FLAT, tuple(p / 100 for p in bar)), *orders, fill=BarFill(path="low_first", through_ticks=0))
+    story = meet(panel(FLAT, tuple(p / 100 for p in bar)), *orders, fill=BarFill(path="olhc", through_ticks=0))
     assert [q - 1 for _, q, _, _ in story] == [n for _, _, n in sorted(expected)]
 
 
@@ -413,7 +414,7 @@ def simulate(bars: Bars, trader: Any, *, events: pd.DataFrame | None = None, fin
 
 
 seeds = st.integers(0, 2**32 - 1)
-modes = st.sampled_from(["adaptive", "high_first", "low_first"])
+modes = st.sampled_from(["adaptive", "ohlc", "olhc"])
 
 
 def bar_of(run: Run, fill: Fill) -> tuple[int, dict[str, float]]:

@@ -20,6 +20,7 @@ from ...types import Fill, Instrument, Order
 
 # %% ../../../nbs/live/11_adapters_paper.ipynb #044a2555
 _REFUSALS = frozenset({OrderEventKind.REJECT, OrderEventKind.CANCEL_REJECT, OrderEventKind.REPLACE_REJECT})
+_ANSWERS = _REFUSALS | {OrderEventKind.ACCEPT, OrderEventKind.HOLD}  # told by the outcome itself; anything else is news
 
 
 class _Requests:
@@ -35,8 +36,10 @@ class _Requests:
         "Split what the simulator says into the outcome and the news."
         first = events[0]
         kind = first.kind if isinstance(first, OrderUpdate) else None
-        self._news.extend(events[1:] if kind in _REFUSALS or kind is OrderEventKind.ACCEPT else events)
-        return Rejected(first.reason) if isinstance(first, OrderUpdate) and kind in _REFUSALS else Accepted()
+        self._news.extend(events[1:] if kind in _ANSWERS else events)
+        if isinstance(first, OrderUpdate) and kind in _REFUSALS:
+            return Rejected(first.reason)
+        return Accepted(held=kind is OrderEventKind.HOLD)
 
     async def submit(self, order: Order) -> Outcome:
         "Take an order, or say why not."
@@ -97,12 +100,11 @@ class PaperVenue(_Requests):
 
     def on_action(
         self,
-        action: CorporateAction,  # a split or a dividend that takes effect now
-    ) -> Iterator[Event]:  # what a split does to the working orders
+        action: CorporateAction,  # a split, a dividend or a delisting that takes effect now
+    ) -> Iterator[Event]:  # what it does to the working orders
         "Let a corporate action take effect, in the book and on the orders."
         self._book.apply_action(action)
-        if action.kind == "split":
-            yield from self._simulator.split(action.symbol, action.value, action.ts)
+        yield from self._simulator.act(action)
 
     async def query(self, client_order_id: str) -> Order | None:
         "The order as it works here; None when it does not."
