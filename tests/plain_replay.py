@@ -171,14 +171,16 @@ class PlainReplay:
 
     def read(self, market: Any) -> list[tuple]:
         if self.deep:
-            return [(int(e["exch_ts"]), int(e["local_ts"]), {LEVEL: "level", TRADE: "trade", CLEAR: "clear"}[int(e["kind"])], int(e["side"]), int(e["tick"]), float(e["quantity"])) for e in market.events]
+            kinds = {LEVEL: "level", TRADE: "trade", CLEAR: "clear"}
+            return [(int(e[0]), int(e[1]), kinds[int(e[5])], int(e[6]), int(e[4]), float(e[2])) for e in market.events.tolist()]
         rows = []
         for k in range(len(market.exch_ts)):
             stamp, bid, ask = (int(market.exch_ts[k]), int(market.local_ts[k])), float(market.bid[k]), float(market.ask[k])
             if len(market.kind) and market.kind[k]:
                 rows.append((*stamp, "trade", int(ask), self.tick(bid), float(market.bid_size[k])))
             else:
-                rows.append((*stamp, "quote", NO_BID if math.isnan(bid) else self.tick(bid), NO_ASK if math.isnan(ask) else self.tick(ask), (float(market.bid_size[k]), float(market.ask_size[k]))))
+                best = (NO_BID if math.isnan(bid) else self.tick(bid), NO_ASK if math.isnan(ask) else self.tick(ask))
+                rows.append((*stamp, "quote", *best, (float(market.bid_size[k]), float(market.ask_size[k]))))
         return rows
 
     # -- the strategy's side
@@ -295,7 +297,8 @@ class PlainReplay:
             return self.fill(order, best, order.leaves, "taken", self.book.shown(-side, best))
         prices = [best]
         if self.deep:
-            prices = sorted((t for t, q in self.book.levels[-side].items() if q > 0 and side * (t - best) >= 0 and (order.kind == "market" or side * (order.tick - t) >= 0)), key=lambda t: side * t)
+            prices = [t for t, q in self.book.levels[-side].items() if q > 0 and side * (t - best) >= 0]
+            prices = sorted((t for t in prices if order.kind == "market" or side * (order.tick - t) >= 0), key=lambda t: side * t)
         if order.terms == FOK and lots(sum(self.book.shown(-side, t) for t in prices), self.lot) < lots(order.leaves, self.lot):
             return None
         for tick in prices:
@@ -421,8 +424,6 @@ class PlainReplay:
             self.decide(visible, due)
             while visible < len(self.rows) and self.rows[visible][1] <= due:
                 visible += 1
-
-    carried: tuple[float, float] = (0.0, 0.0)
 
     def decide(self, visible: int, due: int) -> None:
         market = self.market

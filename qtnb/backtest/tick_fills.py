@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QuoteFill', 'TickMarket', 'TickVenue']
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #bc2859b2
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #2a14e9e1
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from ..core.errors import unknown_name
 from ..core.events import Event, Replace
 from ..core.protocols import CostModel, Execution, SlippageModel
 from ..enums import TimeInForce
-from ..types import Fill, Instrument, Order, Quote, Trade
+from ..types import Instrument, Order, Quote, Trade
 
 # %% ../../nbs/backtest/02s_tick_fills.ipynb #09f35849
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class QuoteFill:
             if getattr(self, name) not in known:
                 raise unknown_name(name, str(getattr(self, name)), known)
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #c411fbf7
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #e854d642
 class _Side:
     "One side of the market of a symbol."
 
@@ -53,22 +53,17 @@ class _Side:
 class TickMarket:
     "What is known of the market of one symbol, and who rests there."
 
-    __slots__ = ("ask", "bid", "orders", "places", "row", "trade", "volume")
+    __slots__ = ("ask", "bid", "close", "high", "low", "open", "orders", "places", "row", "session", "spread", "trade", "volume")
 
     def __init__(self):
         "Nothing known, nobody there."
         self.bid, self.ask = _Side(), _Side()
-        self.trade = self.volume = math.nan
+        self.trade = self.volume = self.spread = math.nan
+        self.open = self.high = self.low = self.close = math.nan  # the middle of the market
+        self.session = -1
         self.row = -1  # of the last quote
         self.orders: dict[str, Resting] = {}  # that work, oldest first
         self.places: dict[str, Place] = {}  # of the resting limits
-
-    @property
-    def spread(self) -> float:
-        "Ask less bid; NaN when a side is missing."
-        return self.ask.price - self.bid.price
-
-    open = high = low = close = property(lambda self: 0.5 * (self.bid.price + self.ask.price), doc="The middle of the market.")
 
     def volatility(self, sessions: int = 20) -> float:
         "Not known from ticks alone."
@@ -77,6 +72,10 @@ class TickMarket:
     def average_volume(self, sessions: int = 20) -> float:
         "Not known from ticks alone."
         return math.nan
+
+    def high_low_spread(self, sessions: int = 20) -> float:
+        "Not needed: the spread is known."
+        return self.spread
 
     def far(self, sign: int) -> _Side:
         "The side that a buy (+1) or a sell (-1) takes."
@@ -249,8 +248,38 @@ class _Settling(_Waking):
             if resting.session < 0:
                 resting.session = self.session_of(ts)
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #a8ccc06e
-class _Meeting(_Settling):
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #896176b2
+class _Moving(_Settling):
+    "How the queues follow the market."
+
+    def _woken(self, resting: Resting, data: tuple[str, int, int]) -> Iterator[Event]:
+        "An order that has just been woken, or that waits for more of the far side, takes."
+        if resting.phase == LIMIT:
+            self._fresh.append(resting)
+            yield from self.settle(resting.order.symbol, data)
+            return
+        yield from self.take(resting, data)
+
+    def _move(self, market: TickMarket, quote: Quote) -> None:
+        "Take over new best prices, and let the queues know."
+        for sign, side, price, size in ((1, market.bid, quote.bid, quote.bid_size), (-1, market.ask, quote.ask, quote.ask_size)):
+            for resting in self._line(market, sign) if market.places else ():
+                place, limit = market.places[resting.order.client_order_id], resting.order.limit_price or math.nan
+                beyond = sign * (limit - price)
+                if beyond < 0.0:
+                    break
+                if beyond > 0.0:
+                    place.ahead = place.traded = 0.0
+                elif side.price == price and size > 0.0:
+                    place.depth(side.size, size)
+                elif size > 0.0:
+                    place.ahead, place.traded = min(place.ahead, size), 0.0
+            side.price, side.size = price, size
+        market.open = market.high = market.low = market.close = 0.5 * (quote.bid + quote.ask)
+        market.spread, market.session = quote.ask - quote.bid, self.session_of(quote.ts)
+
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #584da9d3
+class _Meeting(_Moving):
     "Quotes and trades meeting orders."
 
     def on_quote(self, quote: Quote, row: int = -1) -> Iterator[Event]:
@@ -279,55 +308,9 @@ class _Meeting(_Settling):
         if self.rules.arrival == "now":
             yield from self.settle(quote.symbol, data)
 
-    def _woken(self, resting: Resting, data: tuple[str, int, int]) -> Iterator[Event]:
-        "An order that has just been woken, or that waits for more of the far side, takes."
-        if resting.phase == LIMIT:
-            self._fresh.append(resting)
-            yield from self.settle(resting.order.symbol, data)
-            return
-        yield from self.take(resting, data)
-
-    def _move(self, market: TickMarket, quote: Quote) -> None:
-        "Take over new best prices, and let the queues know."
-        for sign, side, price, size in ((1, market.bid, quote.bid, quote.bid_size), (-1, market.ask, quote.ask, quote.ask_size)):
-            for resting in self._line(market, sign) if market.places else ():
-                place, limit = market.places[resting.order.client_order_id], resting.order.limit_price or math.nan
-                beyond = sign * (limit - price)
-                if beyond < 0.0:
-                    break
-                if beyond > 0.0:
-                    place.ahead = place.traded = 0.0
-                elif side.price == price and size > 0.0:
-                    place.depth(side.size, size)
-                elif size > 0.0:
-                    place.ahead, place.traded = min(place.ahead, size), 0.0
-            side.price, side.size = price, size
-
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #67db56cf
-class TickVenue(_Meeting):
-    "A venue that fills orders from quotes and trades."
-
-    def __init__(
-        self,
-        instruments: Mapping[str, Instrument],  # what is traded here, by symbol
-        *,
-        costs: CostModel = NoCosts(),  # fees
-        slippage: SlippageModel = NoSlippage(),  # of market and stop orders
-        fill: QuoteFill = QuoteFill(),  # the rules
-    ):
-        "A venue with no orders that has seen nothing."
-        super().__init__(instruments, fill)
-        self.costs, self.slippage = fresh_costs(costs), fresh_model(slippage)
-
-    def submit(self, order: Order, ts: int | None = None) -> list[Event]:
-        "Take an order that arrives at `ts` (None = when it was decided), and let it meet the market."
-        events = super().submit(order if ts is None else with_terms(order, ts=ts))
-        return events + self._at_once(order.symbol, order.ts if ts is None else ts)
-
-    def replace(self, change: Replace) -> list[Event]:
-        "Give an order other terms, or say why not, and let it meet the market again."
-        events, resting = super().replace(change), self.working.get(change.client_order_id)
-        return events if resting is None else events + self._at_once(resting.order.symbol, change.ts)
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #60318fd0
+class _Trading(_Meeting):
+    "Trades meeting orders."
 
     def on_trade(self, trade: Trade, row: int = -1) -> Iterator[Event]:
         "Let a trade meet the orders of its symbol; events in the order in which they happen."
@@ -368,6 +351,32 @@ class TickVenue(_Meeting):
             limit_to = reached if self.rules.partial else math.inf
             yield from self.execute(resting, limit, limit_to, "through" if beyond > 0.0 else "queue", data, maker=True, ahead=ahead)
             ours += resting.filled - before if beyond == 0.0 else 0.0
+
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #8062ad29
+class TickVenue(_Trading):
+    "A venue that fills orders from quotes and trades."
+
+    def __init__(
+        self,
+        instruments: Mapping[str, Instrument],  # what is traded here, by symbol
+        *,
+        costs: CostModel = NoCosts(),  # fees
+        slippage: SlippageModel = NoSlippage(),  # of market and stop orders
+        fill: QuoteFill = QuoteFill(),  # the rules
+    ):
+        "A venue with no orders that has seen nothing."
+        super().__init__(instruments, fill)
+        self.costs, self.slippage = fresh_costs(costs), fresh_model(slippage)
+
+    def submit(self, order: Order, ts: int | None = None) -> list[Event]:
+        "Take an order that arrives at `ts` (None = when it was decided), and let it meet the market."
+        events = super().submit(order if ts is None else with_terms(order, ts=ts))
+        return events + self._at_once(order.symbol, order.ts if ts is None else ts)
+
+    def replace(self, change: Replace) -> list[Event]:
+        "Give an order other terms, or say why not, and let it meet the market again."
+        events, resting = super().replace(change), self.working.get(change.client_order_id)
+        return events if resting is None else events + self._at_once(resting.order.symbol, change.ts)
 
     def match(self, bars: Any, row: int) -> Iterator[Event]:
         "Bars fill nothing here; they only let time pass."

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+
 def make_maker(half: int, most: int, quantity: float) -> Any:
     """The strategy: quote `half` ticks outside the middle, at most `most` lots either way."""
     from numba import njit

@@ -17,7 +17,12 @@ from qtnb.types import Fill, Instrument, Order, Quote, Trade
 from effort import EFFORT  # isort: skip
 
 SHARE = Instrument("XYZ", tick_size=0.01)
-TERMS = ({"time_in_force": TimeInForce.GTC}, {"time_in_force": TimeInForce.GTC, "post_only": True}, {"time_in_force": TimeInForce.IOC}, {"time_in_force": TimeInForce.FOK})
+TERMS = (
+    {"time_in_force": TimeInForce.GTC},
+    {"time_in_force": TimeInForce.GTC, "post_only": True},
+    {"time_in_force": TimeInForce.IOC},
+    {"time_in_force": TimeInForce.FOK},
+)
 NOTHING, LIMIT, MARKET, CANCEL, REPLACE = range(5)
 
 
@@ -92,5 +97,8 @@ def test_the_venue_and_the_replay_agree(seed: int, rows: int, model: str, partia
     state = np.array([0.0, 0.0, *np.array(plan, dtype=float).reshape(-1)])
     replay = Replay(follow, market, queue=queue, partial=partial, state=state).run()
     names = ("", "crossed", "through", "queue", "taken")
-    compiled = [(int(f["ts"]), int(f["order"]), int(f["tick"]), float(f["quantity"]), names[f["rule"]], None if f["taker"] else float(f["ahead"])) for f in replay.fill_rows]
+    compiled = [
+        (int(f["ts"]), int(f["order"]), int(f["tick"]), float(f["quantity"]), names[f["rule"]], None if f["taker"] else float(f["ahead"]))
+        for f in replay.fill_rows
+    ]
     assert by_venue(market, plan, QuoteFill(queue=queue, partial=partial)) == compiled
