@@ -7,18 +7,18 @@ __all__ = ['NEVER', 'STATE_TYPE', 'STRATEGY_TYPE', 'TICKS', 'DEPTH', 'next_decis
            'play_ticks', 'see_ticks', 'play_depth', 'see_depth', 'request_before', 'advance_ticks', 'advance_depth',
            'drive_ticks', 'drive_depth', 'entry_of', 'compile_strategy']
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #8718d2ed
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #5b2bf4eb
 from typing import Any
 
 import numpy as np
 from numba import float64, from_dtype, int8, int64, njit, types
 
 from .depth import CLEAR, EVENT, LEVEL, NO_ASK, NO_BID, TRADE, clear_side, displayed, set_level
-from .queue_models import compiled
-from .replay_orders import FIELDS, MARKET_TYPE, ORDERS_TYPE, depart, doubled, open_market, open_orders
+from .queue_models import compiled, follow
+from .replay_orders import FIELDS_TYPE, MARKET_TYPE, ORDERS_TYPE, depart, doubled, open_market, open_orders
 from .replay_venue import handle, on_event, on_quote, on_trade, price_of, ticks_of
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #7e9f3d4e
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #3d993e23
 NEVER = 2**62
 
 
@@ -32,11 +32,11 @@ def next_decision(venue, local_ts, every, every_ns):
     row = venue.visible + every - 1
     return local_ts[row] if row < local_ts.size else NEVER
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #0d528c09
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #f3f3c896
 @compiled
 def catch_up(market, orders, now):
     "Let the reports and the prices up to now be known."
-    desk, venue, account = orders.desk[0], orders.venue[0], orders.account[0]
+    desk, venue, account = orders.desk, orders.venue, orders.account
     while venue.head < venue.tail and orders.messages[venue.head].seen <= now:
         message = orders.messages[venue.head]
         venue.head += 1
@@ -60,7 +60,7 @@ def catch_up(market, orders, now):
 @compiled
 def sample(orders, now):
     "Note the true account and the middle of the market."
-    venue, book = orders.venue[0], orders.books[0]
+    venue, book = orders.venue, orders.book
     if book.bid == NO_BID or book.ask == NO_ASK:
         return
     if venue.samples > 0 and orders.samples[venue.samples - 1].ts == now:
@@ -73,11 +73,11 @@ def sample(orders, now):
     venue.samples += 1
     venue.next_sample = now + venue.sample_ns
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #c9cdbf02
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #6425a428
 @compiled
 def play_quotes(orders, exch_ts, bid, ask, bid_size, ask_size, until):
     "Play quotes up to a time at the venue."
-    venue, book = orders.venue[0], orders.books[0]
+    venue, book = orders.venue, orders.book
     row, count, inverse, size = venue.row, exch_ts.size, venue.inverse, venue.tick_size
     own_bid, own_ask = venue.own_bid, venue.own_ask
     first = row
@@ -99,7 +99,7 @@ def play_quotes(orders, exch_ts, bid, ask, bid_size, ask_size, until):
 @compiled
 def play_ticks(orders, exch_ts, bid, ask, bid_size, ask_size, kind, until):
     "Play quotes and trades up to a time at the venue; a trade has its price, side and quantity in `bid`, `ask` and `bid_size`."
-    venue, book = orders.venue[0], orders.books[0]
+    venue, book = orders.venue, orders.book
     inverse, size = venue.inverse, venue.tick_size
     while venue.row < exch_ts.size and exch_ts[venue.row] <= until:
         row = venue.row
@@ -115,11 +115,11 @@ def play_ticks(orders, exch_ts, bid, ask, bid_size, ask_size, kind, until):
                 on_trade(orders, tick, bid_size[row], side)
         venue.row = row + 1
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #757a63a8
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #bd41153c
 @compiled
 def see_ticks(market, orders, local_ts, bid, ask, bid_size, ask_size, kind, now):
     "Let the strategy see quotes and trades up to now."
-    venue, account = orders.venue[0], orders.account[0]
+    venue, account = orders.venue, orders.account
     inverse, size, quoted = venue.inverse, venue.tick_size, -1
     while venue.visible < local_ts.size and local_ts[venue.visible] <= now:
         row = venue.visible
@@ -133,12 +133,14 @@ def see_ticks(market, orders, local_ts, bid, ask, bid_size, ask_size, kind, now)
     if quoted >= 0:
         market.bid, market.ask = ticks_of(bid[quoted], inverse, size, NO_BID), ticks_of(ask[quoted], inverse, size, NO_ASK)
         market.bid_quantity, market.ask_quantity = bid_size[quoted], ask_size[quoted]
+        book = market.book
+        book.bid, book.ask, book.bid_quantity, book.ask_quantity = market.bid, market.ask, market.bid_quantity, market.ask_quantity
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #38a6cb35
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #32b798bd
 @compiled
 def play_depth(orders, events, until):
     "Play rows of depth up to a time at the venue."
-    venue = orders.venue[0]
+    venue = orders.venue
     while venue.row < events.size and events[venue.row].exch_ts <= until:
         venue.ts = events[venue.row].exch_ts
         on_event(orders, events[venue.row])
@@ -148,9 +150,9 @@ def play_depth(orders, events, until):
 @compiled
 def see_depth(market, orders, events, now):
     "Let the strategy see rows of depth up to now."
-    venue, account = orders.venue[0], orders.account[0]
+    venue, account = orders.venue, orders.account
     apart = orders.seen_levels.shape[1] > 0
-    book, levels = market.book[0], market.levels
+    book, levels = market.book, market.levels
     while venue.visible < events.size and events[venue.visible].local_ts <= now:
         event = events[venue.visible]
         if event.kind == TRADE:
@@ -166,11 +168,11 @@ def see_depth(market, orders, events, now):
     market.bid_quantity = displayed(book, levels, np.int64(1), market.bid) if market.bid > NO_BID else 0.0
     market.ask_quantity = displayed(book, levels, np.int64(-1), market.ask) if market.ask < NO_ASK else 0.0
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #60751d3c
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #e1a38f34
 @compiled
 def request_before(orders, until):
     "When the next request acts, if it does up to this time; else NEVER."
-    desk = orders.desk[0]
+    desk = orders.desk
     if desk.head == desk.tail:
         desk.head = desk.tail = 0
         return NEVER
@@ -181,7 +183,7 @@ def request_before(orders, until):
 @compiled
 def advance_ticks(market, orders, exch_ts, local_ts, bid, ask, bid_size, ask_size, kind, every, every_ns):
     "Go to the next decision on quotes and trades; False after the last row."
-    venue = orders.venue[0]
+    venue = orders.venue
     while True:
         due = next_decision(venue, local_ts, every, every_ns)
         until = local_ts[local_ts.size - 1] if due == NEVER else due
@@ -209,7 +211,7 @@ def advance_ticks(market, orders, exch_ts, local_ts, bid, ask, bid_size, ask_siz
 @compiled
 def advance_depth(market, orders, events, local_ts, every, every_ns):
     "Go to the next decision on depth; False after the last row."
-    venue = orders.venue[0]
+    venue = orders.venue
     while True:
         due = next_decision(venue, local_ts, every, every_ns)
         until = local_ts[local_ts.size - 1] if due == NEVER else due
@@ -229,7 +231,7 @@ def advance_depth(market, orders, events, local_ts, every, every_ns):
         if market.bid > NO_BID and market.ask < NO_ASK:
             return True
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #e9f319ab
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #76d0e36c
 STATE_TYPE = types.Array(float64, 1, "C")
 STRATEGY_TYPE = types.FunctionType(types.void(MARKET_TYPE, ORDERS_TYPE, STATE_TYPE))
 
@@ -255,14 +257,13 @@ def drive_depth(strategy, state, fields, events, local_ts, every, every_ns):
         depart(orders)
     return orders.table, orders.fills, orders.samples
 
-# %% ../../nbs/backtest/02q_replay_clock.ipynb #6efeb0ff
+# %% ../../nbs/backtest/02q_replay_clock.ipynb #035101f3
 def _array(kind: Any, dimensions: int = 1) -> Any:
     "The numba type of an array."
     return types.Array(kind, dimensions, "C")
 
 
-_FIELDS_TYPE = types.Tuple(tuple(ORDERS_TYPE.field_dict[name] for name in FIELDS))
-_HEAD = (STRATEGY_TYPE, STATE_TYPE, _FIELDS_TYPE)
+_HEAD = (STRATEGY_TYPE, STATE_TYPE, FIELDS_TYPE)
 TICKS = _HEAD + (_array(int64),) * 2 + (_array(float64),) * 4 + (_array(int8), int64, int64)
 DEPTH = _HEAD + (_array(from_dtype(EVENT)), _array(int64), int64, int64)
 
@@ -280,5 +281,6 @@ def compile_strategy(
 ) -> Any:  # the same, compiled for these arguments
     "Compile a strategy for the replay."
     made: Any = strategy if hasattr(strategy, "py_func") else njit(error_model="numpy")(strategy)
+    follow(made)
     made.compile((MARKET_TYPE, ORDERS_TYPE, STATE_TYPE))
     return made

@@ -7,15 +7,15 @@ __all__ = ['RULES', 'CROSSED', 'THROUGH', 'QUEUE', 'TAKEN', 'price_of', 'tell', 
            'crossed', 'take', 'arrive', 'change', 'handle', 'reached', 'on_trade', 'on_level', 'ticks_of', 'on_best',
            'on_quote', 'shrink', 'hit', 'enter', 'on_order', 'on_event', 'play_one']
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #b9b1e6bb
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #28f6743f
 import numpy as np
 
-from .depth import ADD, CHANGE, CLEAR, EXECUTE, LEVEL, NO_ASK, NO_BID, REMOVE, TRADE, clear_side, displayed, set_level
+from .depth import ADD, CLEAR, EXECUTE, LEVEL, NO_ASK, NO_BID, REMOVE, TRADE, clear_side, displayed, set_level
 from .latency import RESPONSE, delay
 from .queue_models import FIFO, ahead_after, compiled, keeps_place, lots_in
-from .replay_orders import CANCELED, FILLED, FOK, GTC, LIMIT, MARKET, NEW, POST_ONLY, REJECTED, REPLACE, WORKING, depart, doubled, open_orders, submit
+from .replay_orders import CANCELED, FILLED, FOK, LIMIT, MARKET, NEW, POST_ONLY, REJECTED, REPLACE, WORKING, depart, doubled, open_orders, submit
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #11ce2b6f
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #00aab2e5
 RULES = ("", "crossed", "through", "queue", "taken")
 CROSSED, THROUGH, QUEUE, TAKEN = (np.int64(code) for code in range(1, 5))  # of one type, so that numba compiles one version
 _BIDS, _ASKS = np.int64(1), np.int64(-1)
@@ -30,7 +30,7 @@ def price_of(venue, tick):
 @compiled
 def tell(orders, number, quantity, cash, fee):
     "Send a report about an order; returns when it will be seen."
-    venue = orders.venue[0]
+    venue = orders.venue
     if venue.tail == orders.messages.size:
         orders.messages = doubled(orders.messages)
     lag = delay(venue.latency, orders.legs, venue.sigma, venue.seed, orders.journeys, RESPONSE, venue.ts, venue.told)
@@ -47,14 +47,14 @@ def tell(orders, number, quantity, cash, fee):
 def end(orders, number, status):
     "An order ends without filling further."
     order = orders.table[number]
-    order.status, order.ended, order.leaves = status, orders.venue[0].ts, 0.0
+    order.status, order.ended, order.leaves = status, orders.venue.ts, 0.0
     tell(orders, number, 0.0, 0.0, 0.0)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #5cdab66f
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #c971cb13
 @compiled
 def fill(orders, number, tick, quantity, rule, shown):
     "Execute a part of an order at a price; `shown` is the quantity displayed beside it."
-    venue, order = orders.venue[0], orders.table[number]
+    venue, order = orders.venue, orders.table[number]
     taker = 1 if rule == TAKEN else 0
     value = price_of(venue, tick) * quantity * venue.multiplier
     fee = value * (venue.taker if taker else venue.maker)
@@ -72,14 +72,14 @@ def fill(orders, number, tick, quantity, rule, shown):
     record.ts, record.seen, record.order, record.row = venue.ts, seen, number, venue.row
     record.quantity, record.fee, record.displayed, record.tick = quantity, fee, shown, tick
     record.ahead = np.nan if taker else order.ahead
-    record.side, record.rule, record.taker = order.side, rule, taker
+    record.side, record.rule, record.taker, record.zero = order.side, rule, taker, 0
     venue.fills += 1
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #d3f3fad4
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #526c3527
 @compiled
 def join(orders, number, ahead):
     "Let an order rest, with this quantity ahead of it."
-    venue, order = orders.venue[0], orders.table[number]
+    venue, order = orders.venue, orders.table[number]
     venue.numbers += 1
     order.status, order.ahead, order.joined = WORKING, ahead, ahead
     order.traded = float(venue.numbers) if venue.model == FIFO else 0.0
@@ -106,7 +106,7 @@ def join(orders, number, ahead):
 @compiled
 def leave(orders, number):
     "Take an order out of those that rest."
-    venue, side = orders.venue[0], np.int64(orders.table[number].side)
+    venue, side = orders.venue, np.int64(orders.table[number].side)
     line, count = (orders.buys, venue.buys) if side > 0 else (orders.sells, venue.sells)
     place = 0
     while line[place] != number:
@@ -118,12 +118,12 @@ def leave(orders, number):
     else:
         venue.sells, venue.own_ask = count - 1, orders.table[line[0]].tick if count > 1 else NO_ASK
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #086abce7
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #97cba33d
 @compiled
 def serve(orders, number, quantity, rule, shown):
     "Fill a resting order at its own price."
     order = orders.table[number]
-    if lots_in(order.leaves - quantity, orders.venue[0].lot) == 0:
+    if lots_in(order.leaves - quantity, orders.venue.lot) == 0:
         leave(orders, number)
     fill(orders, number, np.int64(order.tick), quantity, rule, shown)
 
@@ -131,7 +131,7 @@ def serve(orders, number, quantity, rule, shown):
 @compiled
 def crossed(orders):
     "Fill what the other side's best price has reached, best price first."
-    venue, book = orders.venue[0], orders.books[0]
+    venue, book = orders.venue, orders.book
     while venue.buys > 0 and venue.own_bid >= book.ask:
         number = orders.buys[0]
         serve(orders, number, orders.table[number].leaves, CROSSED, displayed(book, orders.levels, _ASKS, book.ask))
@@ -139,11 +139,11 @@ def crossed(orders):
         number = orders.sells[0]
         serve(orders, number, orders.table[number].leaves, CROSSED, displayed(book, orders.levels, _BIDS, book.bid))
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #bfa18a90
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #405708ee
 @compiled
 def take(orders, number):
     "Let an order take what the other side displays."
-    venue, book, order = orders.venue[0], orders.books[0], orders.table[number]
+    venue, book, order = orders.venue, orders.book, orders.table[number]
     side, deep = np.int64(order.side), orders.levels.shape[1] > 0
     best = book.ask if side > 0 else book.bid
     if venue.partial == 0:
@@ -167,7 +167,7 @@ def take(orders, number):
 @compiled
 def arrive(orders, number):
     "A new order, or one with new terms, reaches the venue."
-    venue, book, order = orders.venue[0], orders.books[0], orders.table[number]
+    venue, book, order = orders.venue, orders.book, orders.table[number]
     order.arrived, order.status = venue.ts, WORKING
     other = book.ask if order.side > 0 else book.bid
     there = other < NO_ASK if order.side > 0 else other > NO_BID
@@ -185,13 +185,13 @@ def arrive(orders, number):
     join(orders, number, 0.0 if takes else displayed(book, orders.levels, np.int64(order.side), np.int64(order.tick)))
     tell(orders, number, 0.0, 0.0, 0.0)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #613b6c53
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #ed45ec3c
 @compiled
 def change(orders, number, tick, quantity):
     "Give a resting order another price and quantity, unless as much has filled already."
     order = orders.table[number]
     left = quantity - (order.quantity - order.leaves)
-    if order.status != WORKING or lots_in(left, orders.venue[0].lot) == 0:
+    if order.status != WORKING or lots_in(left, orders.venue.lot) == 0:
         tell(orders, number, 0.0, 0.0, 0.0)
         return
     keeps = keeps_place(tick == order.tick, order.leaves, left)
@@ -207,7 +207,7 @@ def change(orders, number, tick, quantity):
 @compiled
 def handle(orders):
     "Carry out the request that arrives next."
-    desk, venue = orders.desk[0], orders.venue[0]
+    desk, venue = orders.desk, orders.venue
     request = orders.requests[desk.head]
     desk.head += 1
     venue.ts = max(venue.ts, request.acts)
@@ -222,11 +222,11 @@ def handle(orders):
     else:
         tell(orders, number, 0.0, 0.0, 0.0)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #8553311b
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #5b9c1edb
 @compiled
 def reached(orders, number, quantity, left):
     "A trade of `quantity` at the order's price, `left` of it after our older orders; returns what it leaves for the next."
-    venue, order = orders.venue[0], orders.table[number]
+    venue, order = orders.venue, orders.table[number]
     was = order.ahead
     order.ahead -= left
     order.traded += quantity
@@ -235,7 +235,7 @@ def reached(orders, number, quantity, left):
         return left
     order.ahead = was
     took = min(lots * venue.lot, order.leaves) if venue.partial else order.leaves
-    shown = displayed(orders.books[0], orders.levels, np.int64(order.side), np.int64(order.tick))
+    shown = displayed(orders.book, orders.levels, np.int64(order.side), np.int64(order.tick))
     serve(orders, number, took, QUEUE, shown)
     order.ahead = 0.0
     return max(left - took, 0.0)
@@ -244,7 +244,7 @@ def reached(orders, number, quantity, left):
 @compiled
 def on_trade(orders, tick, quantity, aggressor):
     "A trade meets the resting orders of the side that was hit."
-    venue, left, place = orders.venue[0], quantity, 0
+    venue, left, place = orders.venue, quantity, 0
     side = -aggressor
     while place < (venue.buys if side > 0 else venue.sells):
         number = orders.buys[place] if side > 0 else orders.sells[place]
@@ -253,7 +253,7 @@ def on_trade(orders, tick, quantity, aggressor):
         if beyond < 0:
             break
         if beyond > 0:
-            serve(orders, number, order.leaves, THROUGH, displayed(orders.books[0], orders.levels, side, np.int64(order.tick)))
+            serve(orders, number, order.leaves, THROUGH, displayed(orders.book, orders.levels, side, np.int64(order.tick)))
             continue
         left = reached(orders, number, quantity, left)
         if order.status == WORKING:
@@ -263,7 +263,7 @@ def on_trade(orders, tick, quantity, aggressor):
 @compiled
 def on_level(orders, side, tick, before, after):
     "The display at a price has changed: our orders there may have moved up."
-    venue = orders.venue[0]
+    venue = orders.venue
     line, count = (orders.buys, venue.buys) if side > 0 else (orders.sells, venue.sells)
     for place in range(count):
         order = orders.table[line[place]]
@@ -274,7 +274,7 @@ def on_level(orders, side, tick, before, after):
         elif side * (order.tick - tick) < 0:
             break
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #ab433edd
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #632f5d27
 @compiled
 def ticks_of(price, inverse, size, missing):
     "A price as whole ticks; `missing` when there is none."
@@ -285,7 +285,7 @@ def ticks_of(price, inverse, size, missing):
 @compiled
 def on_best(orders, side, before_tick, before, tick, after):
     "The best price of a side, or the quantity there, has changed: what it means for our queue."
-    venue = orders.venue[0]
+    venue = orders.venue
     line, count = (orders.buys, venue.buys) if side > 0 else (orders.sells, venue.sells)
     for place in range(count):
         order = orders.table[line[place]]
@@ -304,7 +304,7 @@ def on_best(orders, side, before_tick, before, tick, after):
 @compiled
 def on_quote(orders, bid, ask, bid_quantity, ask_quantity):
     "New best prices meet the resting orders."
-    venue, book = orders.venue[0], orders.books[0]
+    venue, book = orders.venue, orders.book
     if venue.queues:
         if venue.own_bid >= bid:
             on_best(orders, _BIDS, book.bid, book.bid_quantity, bid, bid_quantity)
@@ -314,11 +314,11 @@ def on_quote(orders, bid, ask, bid_quantity, ask_quantity):
     if venue.own_bid >= ask or venue.own_ask <= bid:
         crossed(orders)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #707c296c
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #261ab90c
 @compiled
 def shrink(orders, which, quantity):
     "An order of the data loses quantity: by a cancel, a change or a trade."
-    venue, entry, book = orders.venue[0], orders.resting[which], orders.books[0]
+    venue, entry, book = orders.venue, orders.resting[which], orders.book
     side, tick = np.int64(entry[3]), np.int64(entry[2])
     entry[1] -= quantity
     before = displayed(book, orders.levels, side, tick)
@@ -336,7 +336,7 @@ def shrink(orders, which, quantity):
 @compiled
 def hit(orders, which, quantity):
     "An order of the data is hit: ours with a better price or an older place would have gone first."
-    venue, entry = orders.venue[0], orders.resting[which]
+    venue, entry = orders.venue, orders.resting[which]
     side, tick = np.int64(entry[3]), np.int64(entry[2])
     if venue.model != FIFO:
         on_trade(orders, tick, quantity, -side)
@@ -350,17 +350,17 @@ def hit(orders, which, quantity):
             break
         if beyond > 0 or (entry[0] > order.traded and lots_in(left, venue.lot) > 0):
             took = order.leaves if beyond > 0 or venue.partial == 0 else min(left, order.leaves)
-            serve(orders, number, took, THROUGH if beyond > 0 else QUEUE, displayed(orders.books[0], orders.levels, side, np.int64(order.tick)))
+            serve(orders, number, took, THROUGH if beyond > 0 else QUEUE, displayed(orders.book, orders.levels, side, np.int64(order.tick)))
             left -= 0.0 if beyond > 0 else min(took, left)
             if order.status == FILLED:
                 continue
         place += 1
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #551b974e
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #f1102302
 @compiled
 def enter(orders, which, side, tick, quantity):
     "An order of the data enters at the back of the queue."
-    venue, entry, book = orders.venue[0], orders.resting[which], orders.books[0]
+    venue, entry, book = orders.venue, orders.resting[which], orders.book
     venue.numbers += 1
     entry[0], entry[1], entry[2], entry[3] = venue.numbers, quantity, tick, side
     before = displayed(book, orders.levels, side, tick)
@@ -387,11 +387,11 @@ def on_order(orders, event):
         shrink(orders, which, entry[1])
         enter(orders, which, np.int64(event.side), np.int64(event.tick), event.quantity)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #24b1a9fe
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #feca1b0a
 @compiled
 def on_event(orders, event):
     "A row of depth or a trade meets the book and the resting orders."
-    venue, book = orders.venue[0], orders.books[0]
+    venue, book = orders.venue, orders.book
     kind, side, tick = event.kind, np.int64(event.side), np.int64(event.tick)
     if kind == LEVEL:
         before = set_level(book, orders.levels, side, tick, event.quantity, venue.lot)
@@ -409,7 +409,7 @@ def on_event(orders, event):
     if venue.own_bid >= book.ask or venue.own_ask <= book.bid:
         crossed(orders)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #076ae239
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #d3659755
 @compiled
 def play_one(fields, events, before, side, tick, quantity, terms):
     "Let one order arrive before a row, and play all rows."
@@ -419,5 +419,5 @@ def play_one(fields, events, before, side, tick, quantity, terms):
     for row in range(events.size):
         if row == before:
             handle(orders)
-        orders.venue[0].row, orders.venue[0].ts = row, max(orders.venue[0].ts, events[row].exch_ts)
+        orders.venue.row, orders.venue.ts = row, max(orders.venue.ts, events[row].exch_ts)
         on_event(orders, events[row])
