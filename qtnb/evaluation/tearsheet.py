@@ -40,7 +40,7 @@ class RunLike(Protocol):
     @property
     def weights(self) -> pd.DataFrame: ...  # position value over equity, shape (T, N)
     @property
-    def metrics(self) -> dict[str, float | str]: ...  # figure -> value
+    def metrics(self) -> Mapping[str, float | str]: ...  # figure -> value
     @property
     def manifest(self) -> dict[str, Any]: ...  # facts about the run
 
