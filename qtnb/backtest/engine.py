@@ -219,7 +219,7 @@ class _Recording(_Inputs):
         engine = simulation.engine
         bars = self.bars[self.first : engine.row + 1] if failure or self.first else self.bars
         manifest = describe(self, engine.run_id, simulation.alerts)
-        result = record(engine, bars, fills=simulation.fills, manifest=manifest, periods_per_year=self.periods_per_year, actions=simulation.done)
+        result = record(engine, bars, fills=simulation.fills, manifest=manifest, periods_per_year=self.periods_per_year)
         figures = result.manifest["execution"] = execution_summary(result, bars)
         shares = volume_shares(result, bars) if figures["largest_volume_share"] > 0.1 else None
         doubts = execution_warnings(figures | self._excused(), shares=shares)

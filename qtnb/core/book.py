@@ -70,6 +70,7 @@ class _Account:
         self.ledger: list[LedgerRow] = []
         self.changes: list[Change] = []
         self.flows: list[CashFlow] = []
+        self.actions: list[CorporateAction] = []  # that were booked, whether anything was held or not
         self._executions: set[tuple[str, str]] = set()
         self._has_queue = settlement_days > 0  # whether a fill has to look at `pending`
         self._by_currency = {c: [h for h in self.holdings.values() if h.currency == c] for c in self.fx}
@@ -325,6 +326,7 @@ class Book(_Trading):
             )
         if action.ts >= self.next_due:
             self.settle(action.ts)
+        self.actions.append(action)
         if holding.quantity == 0.0:
             return 0.0
         if action.kind in ("dividend", "spin_off"):

@@ -157,10 +157,11 @@ def record(
     manifest: Mapping[str, Any],  # JSON-able facts about the run
     periods_per_year: float | None = None,  # inferred from the bars when None
     cash_flows: Iterable[CashFlow] | None = None,  # payments that were booked; None takes those that the book remembers
-    actions: Iterable[CorporateAction] = (),  # corporate actions that were booked, in time order
+    actions: Iterable[CorporateAction] | None = None,  # corporate actions that were booked; None takes those that the book remembers
 ) -> Result:  # everything the run produced, with its figures
     "Turn an engine that has run into a result."
-    book, booked = engine.book, tuple(actions)
+    book, last = engine.book, int(bars.ts[-1]) if len(bars) else 0
+    booked = tuple(a for a in (getattr(book, "actions", ()) if actions is None else actions) if a.ts <= last)
     account, positions, weights = record_account(account_curve(book, bars.ts, bars.symbols, bars.mark), bars.ts, bars.symbols)
     traded = record_fills(fills, states=engine.orders, book=book)
     paid = dividends(fills, traded["change"].to_numpy(), actions=booked, book=book) if booked else []
@@ -173,6 +174,6 @@ def record(
         weights=weights,
         manifest=dict(manifest),
         periods_per_year=periods_per_year,
-        cash_flows=record_cash_flows([*(getattr(book, "flows", ()) if cash_flows is None else cash_flows), *paid], book),
+        cash_flows=record_cash_flows([*(f for f in (getattr(book, "flows", ()) if cash_flows is None else cash_flows) if f.ts <= last), *paid], book),
         trades=partial(round_trips, traded, bars, actions=booked, lots=lots),
     )

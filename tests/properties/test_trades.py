@@ -17,6 +17,7 @@ from qtnb.backtest.costs import Bps, PerShare
 from qtnb.backtest.engine import Backtest
 from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import Bars
+from qtnb.data.reference import normalise_events
 from qtnb.evaluation.frames import TRADE_COLUMNS, fills_frame
 from qtnb.evaluation.results import Result
 from qtnb.evaluation.trades import round_trips
@@ -198,3 +199,20 @@ def test_a_result_of_the_first_format_still_loads(tmp_path) -> None:
     assert again.trades["mae"].isna().all() and again.account["deposits"].isna().all()
     assert again.fills["fee_base"].tolist() == result.fills["fee"].tolist()
     assert Result.load(again.save(tmp_path / "new")).differences(again) == []
+
+
+@EFFORT
+@given(st.integers(0, 10**6))
+def test_trades_and_payments_add_up_over_splits_and_dividends(seed: int) -> None:
+    """Raw prices with events: profits of all trades and all dividends are what equity gained, and what is open is what is held."""
+    bars, dice = random_panel(seed, rows=40), np.random.default_rng(seed)
+    events = [{"symbol": s, "ts": bars.index[int(dice.integers(1, 40))], "kind": kind, "value": value}
+              for s in bars.symbols for kind, value in (("split", 2.0), ("split", 3.0), ("dividend", 0.25), ("dividend", 1.0))]  # fmt: skip
+    table = normalise_events(pd.DataFrame(events).drop_duplicates(["symbol", "ts", "kind"]))
+    result = Backtest(RandomTrader(seed), bars, cash=100_000.0, costs=Bps(5), events=table).run()
+    trades, flows = result.trades, result.cash_flows
+    gained = trades["pnl"].sum() + flows["amount_base"].sum()
+    assert gained == pytest.approx(result.equity.iloc[-1] - 100_000.0, abs=1e-4)
+    assert set(flows["kind"]) <= {"dividend"} and result.costs.at["total", "amount"] == pytest.approx(trades["fees"].sum())
+    held = result.positions.iloc[-1]
+    assert sorted(trades.loc[trades["is_open"], "symbol"]) == sorted(held[held != 0.0].index)
