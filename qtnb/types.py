@@ -113,7 +113,7 @@ class Order:
         "Quantity with the sign of its side."
         return self.quantity if self.side is Side.BUY else -self.quantity
 
-# %% ../nbs/01_types.ipynb #63fd3617
+# %% ../nbs/01_types.ipynb #a1terms01
 make_order = maker(Order)  # the same, quicker
 
 
@@ -131,7 +131,7 @@ def with_terms(
         o.tag, o.expires, o.trail_amount, o.trail_percent, o.post_only, o.reduce_only, o.parent, o.group,
     )
 
-
+# %% ../nbs/01_types.ipynb #63fd3617
 def order_problem(
     order: Order,  # the order to look at
 ) -> str:  # what is wrong with it in one phrase; "" when nothing is

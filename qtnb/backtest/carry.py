@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['year_days', 'collateral_price', 'fresh_carry', 'BorrowRate', 'Recall', 'BorrowFee', 'rate_on', 'Loan', 'ShortWatch',
-           'InterestRate', 'MarginInterest', 'flat_interest', 'Funding', 'LedgerReader', 'Carries', 'carries_of']
+           'InterestRate', 'MarginInterest', 'Funding', 'LedgerReader', 'Carries', 'carries_of']
 
 # %% ../../nbs/backtest/00d_carry.ipynb #1f6438e2
 import hashlib
@@ -229,8 +229,7 @@ class ShortWatch:
                 last[symbol] = self._count
             elif symbol not in last:
                 continue
-            shares = -(settled(symbol) if settled is not None else holding.quantity)
-            if shares > 0.0:
+            if (shares := -(settled(symbol) if settled is not None else holding.quantity)) > 0.0:
                 found.append(_loan(symbol, holding.instrument.currency, shares, marks))
             elif self._count - last[symbol] > 10:
                 del last[symbol]
@@ -239,8 +238,7 @@ class ShortWatch:
 
 def _loan(symbol: str, currency: str, shares: float, marks: Mapping[str, float]) -> Loan:
     "A loan at the last price."
-    mark = marks.get(symbol, math.nan)
-    if not math.isfinite(mark):
+    if not math.isfinite(mark := marks.get(symbol, math.nan)):
         raise DataError(f"the mark of {symbol!r} was {mark!r}; a short that is lent needs a finite price.")
     return Loan(symbol, currency, shares, collateral_price(mark, currency))
 
@@ -259,18 +257,18 @@ class InterestRate(NamedTuple):
 class MarginInterest:
     "Interest on settled cash, every night."
 
-    rates: tuple[InterestRate, ...]  # one per currency, day and tier; tiers of one day stand together, from the lowest
+    rates: tuple[InterestRate, ...]  # one per currency, day and tier, tiers of a day from the lowest; or {"USD": 0.06}, for ever
     less_short_collateral: bool = False  # whether what lies with lenders of shares is no cash
     zone: str = "America/New_York"  # where a day ends
 
     def __post_init__(self):
         "Refuse rates that are no numbers or not in order."
-        object.__setattr__(self, "rates", tuple(InterestRate(*r) for r in self.rates))
+        given: Any = self.rates.items() if isinstance(self.rates, Mapping) else self.rates
+        object.__setattr__(self, "rates", tuple(InterestRate(*r) for r in given))
         _check_dated([(f"{r.side} of {r.currency} above {r.above:g}", r.effective_from, r.rate) for r in self.rates], "interest rate")
         for r in self.rates:
             if r.side not in ("debit", "credit") or not (math.isfinite(r.above) and r.above >= 0.0):
-                raise DataError(f"interest rate {r!r} had side {r.side!r} and began at {r.above!r}; "
-                                "the side is debit or credit, and a tier begins at 0 or more.")
+                raise DataError(f"interest rate {r!r} has a side that is not debit or credit, or a tier that does not begin at 0 or more.")
 
     def fresh(self) -> "_InterestMeter":
         "A meter for one run."
@@ -287,15 +285,6 @@ class MarginInterest:
         return sorted((r.above, r.rate) for r in mine if r.effective_from == latest)
 
 # %% ../../nbs/backtest/00d_carry.ipynb #45f2dc92
-def flat_interest(
-    debit: Mapping[str, float],  # rate a year by currency, decimal: what a debt costs
-    credit: Mapping[str, float] | None = None,  # the same for what a balance earns
-) -> MarginInterest:  # without days and tiers
-    "Charge one rate per currency for ever."
-    owed = tuple(InterestRate(currency, rate) for currency, rate in debit.items())
-    return MarginInterest(owed + tuple(InterestRate(currency, rate, side="credit") for currency, rate in (credit or {}).items()))
-
-
 class _InterestMeter(_Nights):
     "The balances at the end of the last day."
 

@@ -20,6 +20,7 @@ from .identity import identify, parameters_of, text_of
 from .metrics import execution_summary, execution_warnings, volume_shares
 from .simulation import Simulation, rare_collection
 from .slippage import NoSlippage
+from .tick_simulation import TickSimulation, Venues, tape_of
 from ..core.bars import Bars, bars_from_frame
 from ..core.book import equity
 from ..core.engine import TradingEngine
@@ -113,7 +114,8 @@ class _Inputs:
         cash: float = 1_000_000.0,  # money at the start, base currency
         costs: CostModel = NoCosts(),  # fees
         slippage: SlippageModel = NoSlippage(),  # of market and stop orders
-        fill: BarFill = BarFill(),  # when orders fill
+        fill: BarFill = BarFill(),  # when orders fill on bars
+        tick_fill: Any = None,  # backtest.tick_fills.QuoteFill: when they fill on quotes and trades; None = its defaults
         account: AccountRules | None = None,  # margin, settlement, carry, dated rates; None = none of these
         events: pd.DataFrame | None = None,  # splits, dividends, spin-offs, delistings, for raw prices; columns symbol, ts, kind, value
         limits: Sequence[OrderCheck] = (),  # rules that every order must pass
@@ -121,6 +123,9 @@ class _Inputs:
         base_currency: str = "USD",  # currency of equity
         fx: Mapping[str, float] | None = None,  # base currency per unit of other currencies; rates that change go into `account`
         more: Sequence[Bars | pd.DataFrame] = (),  # panels of other intervals, to look at
+        quotes: pd.DataFrame | None = None,  # as `get_quotes` returns them: the orders of their symbols fill from them
+        trades: pd.DataFrame | None = None,  # as `get_trades` returns them: likewise
+        latency: Any = None,  # backtest.latency.Latency: how long messages travel, in a run with quotes or trades; None = not at all
         calendar: str | Sessions | None = None,  # trading sessions, for DAY orders, auctions and schedules; None = UTC days
         start: Any = None,  # first row, instant or day whose decisions count; what lies before is warm-up
         shares: Sequence[float] | None = None,  # of the cash, one per strategy; None = equal
@@ -135,11 +140,11 @@ class _Inputs:
         self.instruments = instruments_of(self.bars, instruments, base_currency)
         self.cash, self.costs, self.slippage, self.fill = float(cash), costs, slippage, fill
         self.limits, self.base_currency, self.fx = tuple(limits), base_currency, dict(sorted((fx or {}).items()))
-        self.seed, self.periods_per_year, self.account = seed, periods_per_year, account
+        self.seed, self.periods_per_year, self.account, self.latency, self.tick_fill = seed, periods_per_year, account, latency, tick_fill
         self.more, self.first = tuple(panel_of(b, self.sessions) for b in more), first_row(self.bars, start)
-        self.shares, self.max_orders = None if shares is None else tuple(shares), max_orders
-        self.actions = actions_of(events, self.bars, account)
-        self.delistings = delistings(events, self.bars, self.actions)
+        self.shares, self.max_orders = shares and tuple(shares), max_orders
+        self.tape = None if quotes is None and trades is None else tape_of(quotes, trades, self.bars.symbols)
+        self.actions, self.events = actions_of(events, self.bars, account), events
 
     @property
     def strategies(self) -> list[Any]:
@@ -155,7 +160,8 @@ class _Inputs:
             "events": [action for _, action in self.actions],
         }
         rest = {"account": self.account, "calendar": self.sessions, "more": self.more, "start": self.first, "shares": self.shares}
-        return known | {name: value for name, value in {**rest, "max_orders": self.max_orders}.items() if value not in (None, (), 0)}
+        rest |= {"max_orders": self.max_orders, "tape": self.tape.fingerprint() if self.tape else None, "latency": self.latency, "tick_fill": self.tick_fill}
+        return known | {name: value for name, value in rest.items() if value not in (None, (), 0)}
 
     @property
     def result_id(self) -> str:
@@ -223,7 +229,7 @@ class _Recording(_Inputs):
         figures = result.manifest["execution"] = execution_summary(result, bars)
         shares = volume_shares(result, bars) if figures["largest_volume_share"] > 0.1 else None
         doubts = execution_warnings(figures | self._excused(), shares=shares)
-        result.manifest["warnings"] = doubts + unexplained_jumps(self.bars, self.actions) + self.delistings
+        result.manifest["warnings"] = doubts + unexplained_jumps(self.bars, self.actions) + delistings(self.events, self.bars, self.actions)
         steps = getattr(simulation.keeper, "steps", ())
         if steps:
             result.manifest["margin"] = [step._asdict() for step in steps]
@@ -259,11 +265,22 @@ class Backtest(_Recording):
             sessions=self.sessions, shares=self.shares, max_orders=self.max_orders,
         )
         venue = SimulatedVenue(self.instruments, costs=self.costs, slippage=self.slippage, fill=self.fill)
-        simulation = Simulation(engine, venue, self.bars, keeper)
+        simulation = self._loop(engine, venue, keeper)
         simulation.charge_by_session(venue.costs)
         simulation.actions.extend(self.actions)
         simulation.first, simulation.others = self.first, self.more
         return simulation
+
+    def _loop(self, engine: TradingEngine, venue: SimulatedVenue, keeper: Custodian | None) -> Simulation:
+        "The loop over bars, or over a tape and bars."
+        if self.tape is None:
+            return Simulation(engine, venue, self.bars, keeper)
+        from qtnb.backtest.tick_fills import QuoteFill, TickVenue
+
+        ticks = TickVenue(self.instruments, costs=venue.costs, slippage=self.slippage, fill=self.tick_fill or QuoteFill())
+        loop = TickSimulation(engine, Venues(venue, ticks, self.tape.traded), self.bars, keeper)
+        loop.tape, loop.latency = self.tape, self.latency
+        return loop
 
     def run(self, *, progress: bool = False) -> Result:
         "Run it; the strategy object starts with the state it has, so give it a fresh one."

@@ -219,13 +219,17 @@ class Simulation(_Rows):
         self._others = [(panel.interval, deque(enumerate(panel.ts.tolist()))) for panel in self.others]
         self.engine.warming_up = self.first > 0
         with rare_collection(), _bar(len(times), progress) as shown:
-            self.obey(self.engine.start(times[0] - 1))
+            self.obey(self.engine.start(self.begin(times) - 1))
             self._play(times, shown)
         before = len(self.engine.orders)
         self.obey(self.engine.stop(times[-1]))
         if self._costs is not None:
             self._end_session(len(times))
         self.late = len(self.engine.orders) - before
+
+    def begin(self, times: list[int]) -> int:
+        "The first instant of the run."
+        return times[0]
 
     def _play(self, times: list[int], shown: Any) -> None:
         "Row after row."

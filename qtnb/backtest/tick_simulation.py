@@ -6,6 +6,7 @@
 __all__ = ['Tape', 'tape_of', 'Venues', 'TickSimulation']
 
 # %% ../../nbs/backtest/04e_tick_simulation.ipynb #06e4c94e
+import hashlib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -40,6 +41,18 @@ class Tape(NamedTuple):
         "Number of ticks."
         return len(self.ts)
 
+    @property
+    def traded(self) -> list[str]:
+        "Symbols with at least one tick."
+        return [self.symbols[n] for n in np.unique(self.symbol).tolist()]
+
+    def fingerprint(self) -> str:
+        "SHA-256 of everything that the ticks say; the rows that they come from do not count."
+        digest = hashlib.sha256(repr(self.symbols).encode())
+        for column in (self.ts, self.kind, self.symbol, self.values):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
+
     def __iter__(self) -> Iterator[tuple[int, Quote | Trade]]:  # type: ignore[override]
         "Row in its frame and value of each tick."
         names, sides = self.symbols, {1.0: Side.BUY, -1.0: Side.SELL}
@@ -58,7 +71,9 @@ def _part(frame: pd.DataFrame, kind: int, columns: Sequence[str], order: dict[st
     word = "quotes" if kind == _QUOTE else "trades"
     missing = [c for c in columns[:2] if c not in frame.columns]
     if list(frame.index.names) != ["ts", "symbol"] or missing:
-        raise DataError(f"the frame of {word} had index {list(frame.index.names)} and lacked {missing}; it needs index ['ts', 'symbol'] and {list(columns[:2])}.")
+        raise DataError(
+            f"the frame of {word} had index {list(frame.index.names)} and lacked {missing}; it needs index ['ts', 'symbol'] and {list(columns[:2])}."
+        )
     codes, names = pd.factorize(frame.index.get_level_values("symbol"))
     for name in names:
         if str(name) not in order:
@@ -136,18 +151,73 @@ class Venues:
         "What a corporate action does to the working orders."
         return (self.ticks if action.symbol in self.symbols else self.bars).act(action)
 
+# %% ../../nbs/backtest/04e_tick_simulation.ipynb #a1tickmail1
+class _Mail(Simulation):
+    "The part of a simulation that carries messages."
+
+    latency: Any = None  # backtest.latency.Latency; None = messages take no time
+    _requests = _posted = 0
+
+    def open_mail(self) -> None:
+        "Nothing is on its way."
+        self._mail: list[tuple[int, int, str, Any]] = []  # arrival, number, what, content
+
+    def _post(self, arrival: int, what: str, content: Any) -> None:
+        "Put a message on its way."
+        self._posted += 1
+        heapq.heappush(self._mail, (arrival, self._posted, what, content))
+
+    def _report(self, event: Event, ts: int) -> None:
+        "Let the core know what the venue did at `ts`, now or when the message arrives."
+        if self.latency is None:
+            self.handle(event)
+        else:
+            self._post(ts + self.latency.response(ts, self._requests), "event", event)
+
+    def send(self, command: Command) -> Sequence[Event]:
+        "Carry a command to where it goes; with a latency a request is on its way first."
+        if self.latency is None or not isinstance(command, (Submit, Cancel, Replace)):
+            return super().send(command)
+        self._requests += 1
+        ts = self.engine.ts
+        self._post(ts + self.latency.entry(ts, self._requests), "request", command)
+        return ()
+
+    def _arrive(self, ts: int) -> None:
+        "Handle the messages that have arrived by `ts`."
+        mail, engine = self._mail, self.engine
+        while mail and mail[0][0] <= ts:
+            arrival, _, what, content = heapq.heappop(mail)  # type: ignore[arg-type]
+            if what == "event":
+                engine.ts = max(engine.ts, arrival)
+                self.handle(content)
+                continue
+            for event in self._deliver(content, arrival):
+                self._report(event, arrival)
+
+    def _deliver(self, request: Any, ts: int) -> Sequence[Event]:
+        "A request reaches the venue."
+        if isinstance(request, Submit):
+            return self.venue.submit(request.order, ts)  # type: ignore[call-arg]
+        if isinstance(request, Cancel):
+            return self.venue.cancel(request.client_order_id, ts)
+        return self.venue.replace(Replace(ts, request.client_order_id, request.quantity, request.limit_price, request.stop_price))
+
 # %% ../../nbs/backtest/04e_tick_simulation.ipynb #96345b29
-class TickSimulation(Simulation):
+class TickSimulation(_Mail):
     "One pass over a tape and a panel."
 
     tape: Tape
-    latency: Any = None  # backtest.latency.Latency; None = messages take no time
-    _ticks = _requests = 0
+    _ticks = 0
+
+    def begin(self, times: list[int]) -> int:
+        "The first instant of the run."
+        return min(times[0], int(self.tape.ts[0])) if len(self.tape) else times[0]
 
     def _play(self, times: list[int], shown: Any) -> None:
         "Tick after tick and row after row."
-        self._mail: list[tuple[int, int, str, Any]] = []  # arrival, number, what, content
-        self._posted, row, count = 0, 0, len(times)
+        self.open_mail()
+        row, count = 0, len(times)
         for number, tick in self.tape:
             while row < count and times[row] < tick.ts:
                 row = self._bar(row, times[row], shown)
@@ -182,44 +252,3 @@ class TickSimulation(Simulation):
         else:
             self._ticks += 1
             self._post(ts + self.latency.feed(ts, self._ticks), "event", tick)
-
-    def _post(self, arrival: int, what: str, content: Any) -> None:
-        "Put a message on its way."
-        self._posted += 1
-        heapq.heappush(self._mail, (arrival, self._posted, what, content))
-
-    def _report(self, event: Event, ts: int) -> None:
-        "Let the core know what the venue did at `ts`, now or when the message arrives."
-        if self.latency is None:
-            self.handle(event)
-        else:
-            self._post(ts + self.latency.response(ts, self._requests), "event", event)
-
-    def send(self, command: Command) -> Sequence[Event]:
-        "Carry a command to where it goes; with a latency a request is on its way first."
-        if self.latency is None or not isinstance(command, (Submit, Cancel, Replace)):
-            return super().send(command)
-        self._requests += 1
-        ts = self.engine.ts
-        self._post(ts + self.latency.entry(ts, self._requests), "request", command)
-        return ()
-
-    def _arrive(self, ts: int) -> None:
-        "Handle the messages that have arrived by `ts`."
-        mail, engine = getattr(self, "_mail", ()), self.engine
-        while mail and mail[0][0] <= ts:
-            arrival, _, what, content = heapq.heappop(mail)  # type: ignore[arg-type]
-            if what == "event":
-                engine.ts = max(engine.ts, arrival)
-                self.handle(content)
-                continue
-            for event in self._deliver(content, arrival):
-                self._report(event, arrival)
-
-    def _deliver(self, request: Any, ts: int) -> Sequence[Event]:
-        "A request reaches the venue."
-        if isinstance(request, Submit):
-            return self.venue.submit(request.order, ts)  # type: ignore[call-arg]
-        if isinstance(request, Cancel):
-            return self.venue.cancel(request.client_order_id, ts)
-        return self.venue.replace(Replace(ts, request.client_order_id, request.quantity, request.limit_price, request.stop_price))
