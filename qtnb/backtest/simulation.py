@@ -149,18 +149,33 @@ class _Rows(Carrier):
             for flow in session_end_flows(self._costs, self.bars.ts.item(last)):
                 self.handle(flow)
 
+    def catch_up(self, ts: int) -> None:
+        "Rates and payments, corporate actions and timers up to an instant, in the order of their times."
+        if self.keeper is not None:
+            for event in self.keeper.due(ts):
+                self._act_until(event.ts - 1)
+                if self._timers:
+                    self.ring(event.ts - 1)
+                self.handle(event)
+        if self.actions:
+            self._act_until(ts)
+        if self._timers:
+            self.ring(ts)
+
+    def _act_until(self, ts: int) -> None:
+        "Corporate actions up to an instant, and the timers before each."
+        while self.actions and self.actions[0][1].ts <= ts:
+            action = self.actions.popleft()[1]
+            if self._timers:
+                self.ring(action.ts - 1)
+            self.act(action)
+
     def _row(self, row: int, ts: int) -> None:
         "Everything that happens at one row, in order."
         engine, keeper = self.engine, self.keeper
         if self._costs is not None:
             self._end_session(row)
-        if keeper is not None:
-            for event in keeper.due(ts):
-                self.handle(event)
-        while self.actions and self.actions[0][0] == row:
-            self.act(self.actions.popleft()[1])
-        if self._timers:
-            self.ring(ts)
+        self.catch_up(ts)
         if self.venue.working:
             for event in self.venue.match(self.bars, row):
                 self.handle(event)

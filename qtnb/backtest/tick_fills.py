@@ -294,9 +294,10 @@ class _Meeting(_Moving):
         if not market.orders:
             return
         self._first_chances(market, quote.ts)
+        waiting = [r for r in market.orders.values() if r.phase == MARKET and r not in self._fresh]
         if self.rules.arrival == "next":
             yield from self.settle(quote.symbol, data)
-        for resting in [r for r in market.orders.values() if r.phase == MARKET] + self.wake(market, "quote", None):
+        for resting in waiting + self.wake(market, "quote", None):
             if resting.alive:
                 yield from self._woken(resting, data)
         for sign in (1, -1):

@@ -34,7 +34,7 @@ class Tape(NamedTuple):
     ts: np.ndarray  # (K,) ns UTC, not going back
     kind: np.ndarray  # (K,) 0 = trade, 1 = quote
     symbol: np.ndarray  # (K,) number in `symbols`
-    number: np.ndarray  # (K,) row in the frame that it comes from
+    number: np.ndarray  # (K,) row in its frame, sorted by time, column and sequence number
     values: np.ndarray  # (K, 4): price, quantity, aggressor, - of a trade; bid, ask, bid size, ask size of a quote
 
     def __len__(self) -> int:
@@ -47,14 +47,14 @@ class Tape(NamedTuple):
         return [self.symbols[n] for n in np.unique(self.symbol).tolist()]
 
     def fingerprint(self) -> str:
-        "SHA-256 of everything that the ticks say; the rows that they come from do not count."
+        "SHA-256 of everything that the ticks say."
         digest = hashlib.sha256(repr(self.symbols).encode())
         for column in (self.ts, self.kind, self.symbol, self.values):
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
 
     def __iter__(self) -> Iterator[tuple[int, Quote | Trade]]:  # type: ignore[override]
-        "Row in its frame and value of each tick."
+        "Row in its sorted frame and value of each tick."
         names, sides = self.symbols, {1.0: Side.BUY, -1.0: Side.SELL}
         for first in range(0, len(self.ts), _BLOCK):
             piece = slice(first, first + _BLOCK)
@@ -107,7 +107,10 @@ def tape_of(
         raise DataError("a tape was asked for and there were neither quotes nor trades; give one of them.")
     ts, kind, symbol, number, sequence, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     rows = np.lexsort((number, sequence, symbol, kind, ts))
-    return Tape(tuple(symbols), ts[rows], kind[rows], symbol[rows], number[rows], values[rows])
+    kinds, place = kind[rows], np.empty(len(rows), dtype=np.int64)
+    for one in (_TRADE, _QUOTE):
+        place[kinds == one] = np.arange(np.count_nonzero(kinds == one))
+    return Tape(tuple(symbols), ts[rows], kinds, symbol[rows], place, values[rows])
 
 # %% ../../nbs/backtest/04e_tick_simulation.ipynb #3e9463e9
 class Venues:
@@ -125,8 +128,8 @@ class Venues:
 
     @property
     def working(self) -> bool:
-        "Whether orders work at the venue of bars: those of the other need no bars."
-        return bool(self.bars.working)
+        "Whether orders work at one of them: those of the tape end with their session, quotes or not."
+        return bool(self.bars.working or self.ticks.working)
 
     def submit(self, order: Order, ts: int | None = None) -> Sequence[Event]:
         "Take an order, or say why not."
@@ -144,8 +147,9 @@ class Venues:
         return self._at.get(change.client_order_id, self.bars).replace(change)
 
     def match(self, bars: Bars, row: int) -> Iterable[Event]:
-        "Let the bars of a row meet the orders of symbols without a tape."
-        return self.bars.match(bars, row)
+        "Let the bars of a row meet the orders of symbols without a tape, and time pass for the others."
+        yield from self.ticks.match(bars, row)
+        yield from self.bars.match(bars, row)
 
     def act(self, action: CorporateAction) -> Iterable[Event]:
         "What a corporate action does to the working orders."
@@ -184,9 +188,15 @@ class _Mail(Simulation):
         return ()
 
     def _arrive(self, ts: int) -> None:
-        "Handle the messages that have arrived by `ts`."
+        "Handle what falls due and the messages that have arrived by `ts`, in the order of their times."
         mail, engine = self._mail, self.engine
-        while mail and mail[0][0] <= ts:
+        while True:
+            due = min(mail[0][0], ts) if mail else ts
+            self.catch_up(due)
+            if not mail or mail[0][0] > due:
+                if due == ts:
+                    return
+                continue
             arrival, _, what, content = heapq.heappop(mail)  # type: ignore[arg-type]
             if what == "event":
                 engine.ts = max(engine.ts, arrival)
@@ -211,12 +221,12 @@ class TickSimulation(_Mail):
     _ticks = 0
 
     def begin(self, times: list[int]) -> int:
-        "The first instant of the run."
+        "The first instant of the run; nothing is on its way yet."
+        self.open_mail()
         return min(times[0], int(self.tape.ts[0])) if len(self.tape) else times[0]
 
     def _play(self, times: list[int], shown: Any) -> None:
         "Tick after tick and row after row."
-        self.open_mail()
         row, count = 0, len(times)
         for number, tick in self.tape:
             while row < count and times[row] < tick.ts:
@@ -240,11 +250,6 @@ class TickSimulation(_Mail):
         "One quote or trade: first the orders, then the strategy."
         ts, venue = tick.ts, self.venue.ticks  # type: ignore[attr-defined]
         self._arrive(ts)
-        if self.keeper is not None:
-            for event in self.keeper.due(ts):
-                self.handle(event)
-        if self._timers:
-            self.ring(ts)
         for event in venue.on_quote(tick, number) if type(tick) is Quote else venue.on_trade(tick, number):
             self._report(event, ts)
         if self.latency is None:

@@ -164,6 +164,10 @@ class _AccountView(_MarketView):
         states = self._engine.working if symbol is None else self._engine.by_symbol.get(symbol, {})
         return [s for s in states.values() if self._is_mine(s.order)]
 
+    def account_orders(self) -> list[OrderState]:
+        "Orders of every strategy of the account that may still trade, oldest first."
+        return list(self._engine.working.values())
+
     def order_state(self, client_order_id: str) -> OrderState:
         "What has become of an order."
         return self._engine.order_state(client_order_id)

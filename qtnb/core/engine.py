@@ -63,7 +63,8 @@ class _Account(Crew):
     def settle(self) -> None:
         "Let what falls due by now be paid: trades that settle, dividends on their pay date."
         for book in self.books():
-            book.settle(self.ts)
+            if self.ts >= book.next_due:
+                book.settle(self.ts)
 
     def books(self) -> list[Book]:
         "The account, and the sleeves when there are several strategies."
@@ -101,7 +102,7 @@ class _Stepping(_Account):
         self.ts = self._times[row]
         if self.splits or self.last:
             self._refresh()
-        if self.ts >= self.book.next_due:
+        if self.ts >= self.book.next_due or len(self.lanes) > 1:
             self.settle()
         for lane in self.lanes:
             try:
@@ -328,15 +329,16 @@ def _handle_control(engine: TradingEngine, control: Control) -> None:
 
 
 def _close(engine: TradingEngine, lane: Lane, control: Control) -> None:
-    "Close what a strategy holds, at the market."
+    "Close what a strategy holds, at the market; an account in which another strategy holds the other side cannot tell that it reduces."
     for symbol, holding in lane.book.holdings.items():
         if holding.quantity == 0.0 or control.symbol not in ("", symbol):
             continue
         side = Side.SELL if holding.quantity > 0.0 else Side.BUY
         name = engine.next_name(lane)
+        alone = all(other.book.holdings[symbol].quantity * holding.quantity >= 0.0 for other in engine.lanes)
         order = Order(
             name, engine.ts, symbol, side, abs(holding.quantity), OrderType.MARKET, time_in_force=TimeInForce.GTC, strategy=lane.name,
-            tag=f"flatten: {control.reason}", reduce_only=True,
+            tag=f"flatten: {control.reason}", reduce_only=alone,
         )
         state = engine.orders[name] = OrderState(order)
         state.status = OrderStatus.SUBMITTED

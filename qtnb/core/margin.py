@@ -339,7 +339,7 @@ class _Valued:
 
     def _look(self, order: Order, account: Any) -> None:
         "Value the account, unless nothing has happened since the last order of this instant."
-        orders = account.open_orders()
+        orders = getattr(account, "account_orders", account.open_orders)()
         key = (account.ts, account.row, len(self.book.ledger), len(self.book.changes))
         if key == self._key and len(orders) == len(self._known) and order.client_order_id not in self._known:
             return
