@@ -265,6 +265,7 @@ class Backtest(_Recording):
             sessions=self.sessions, shares=self.shares, max_orders=self.max_orders,
         )
         venue = SimulatedVenue(self.instruments, costs=self.costs, slippage=self.slippage, fill=self.fill)
+        venue.by_strategy = len(self.strategies) > 1
         simulation = self._loop(engine, venue, keeper)
         simulation.charge_by_session(venue.costs)
         simulation.actions.extend(self.actions)
@@ -278,6 +279,7 @@ class Backtest(_Recording):
         from qtnb.backtest.tick_fills import QuoteFill, TickVenue
 
         ticks = TickVenue(self.instruments, costs=venue.costs, slippage=self.slippage, fill=self.tick_fill or QuoteFill())
+        ticks.by_strategy = venue.by_strategy
         loop = TickSimulation(engine, Venues(venue, ticks, self.tape.traded), self.bars, keeper)
         loop.tape, loop.latency = self.tape, self.latency
         return loop

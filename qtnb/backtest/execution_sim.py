@@ -166,6 +166,7 @@ class _Trials(_Auctions):
         symbol = lane.symbol
         twin = SimulatedVenue({symbol: self.instruments[symbol]}, fill=replace(self.rules, path=mode))
         twin.position[symbol], twin._session = self.position[symbol], self._session
+        twin.by_strategy, twin.owned = self.by_strategy, dict(self.owned)
         for name, resting in self.working.items() if self._children or self._groups else lane.orders.items():
             if resting.order.symbol == symbol:
                 twin._adopt(name, copy.copy(resting), self.position[symbol])
@@ -304,7 +305,7 @@ class _Executions(_Pricing):
         if order.reduce_only or order.post_only or resting.asleep > 0.0:
             if order.post_only and liquidity == "taker":
                 return self.end(resting, ts, Kind.CANCEL, f"it would have taken liquidity at {price:g}")
-            if order.reduce_only and resting.sign * self.position[order.symbol] >= 0.0:
+            if order.reduce_only and resting.sign * self.held(order) >= 0.0:
                 return self.end(resting, ts, Kind.CANCEL, "there is no position left to reduce")
             quantity = self.allowed(resting)
         if quantity > lane.available:
@@ -318,7 +319,7 @@ class _Executions(_Pricing):
         lane.available -= quantity
         got, fee, currency = self._price(resting, quantity, price, liquidity, lane, bars, row, ts)
         events = self.fill(resting, quantity, got, ts, fee, currency, rule, liquidity, "bar", row, place, price)
-        if order.reduce_only and resting.alive and resting.sign * self.position[order.symbol] >= 0.0:
+        if order.reduce_only and resting.alive and resting.sign * self.held(order) >= 0.0:
             events += self.end(resting, ts, Kind.CANCEL, "there is no position left to reduce")
         return events
 

@@ -33,6 +33,8 @@ class _Desk:
         self.instruments = dict(instruments)
         self.working: dict[str, Resting] = {}  # every order that has not ended, oldest first; held ones too
         self.position: dict[str, float] = dict.fromkeys(self.instruments, 0.0)  # signed, by symbol
+        self.by_strategy = False  # whether each strategy reduces its own position, when several share the account
+        self.owned: dict[tuple[str, str], float] = {}  # signed, by symbol and strategy, if so
         self._number = 0
         self._ended: dict[str, float] = {}  # share of its quantity that an ended order had filled, if any
         self._children: dict[str, list[Resting]] = {}
@@ -64,6 +66,16 @@ class _Desk:
 class _Working(_Desk):
     "What may trade, and the moments at which a venue files an order and forgets it."
 
+    def held(self, order: Order) -> float:
+        "The position that a reduce-only order may reduce: the account's, or that of its strategy."
+        return self.owned.get((order.symbol, order.strategy), 0.0) if self.by_strategy else self.position[order.symbol]
+
+    def _scale(self, symbol: str, ratio: float) -> None:
+        "Multiply the position of a symbol, everybody's."
+        self.position[symbol] *= ratio
+        for key in [k for k in self.owned if k[0] == symbol]:
+            self.owned[key] *= ratio
+
     def arrive(self, resting: Resting) -> None:
         "An order begins to work. A venue files it where it will find it again."
 
@@ -80,7 +92,7 @@ class _Working(_Desk):
         "The quantity of an order that may trade now: awake, and for a reduce-only order no more than the position."
         quantity = self.awake(resting)
         if resting.order.reduce_only:
-            quantity = min(quantity, max(-resting.sign * self.position[resting.order.symbol], 0.0))
+            quantity = min(quantity, max(-resting.sign * self.held(resting.order), 0.0))
         return quantity
 
 # %% ../../nbs/backtest/02c_order_queue.ipynb #5737b34c
@@ -197,7 +209,10 @@ class _Fills(_Families):
         resting.fills += 1
         resting.filled += quantity
         resting.leaves = before - quantity
-        self.position[symbol] += resting.sign * quantity - (fee if fee_currency and fee_currency == instrument.base else 0.0)
+        change = resting.sign * quantity - (fee if fee_currency and fee_currency == instrument.base else 0.0)
+        self.position[symbol] += change
+        if self.by_strategy:
+            self.owned[symbol, order.strategy] = self.held(order) + change
         events: list[Event] = [
             make_fill(
                 ts, f"{name}-{resting.fills}", name, symbol, order.side, quantity, price, fee, instrument.currency, rule, liquidity,
@@ -342,7 +357,7 @@ class OrderQueue(_Clocked):
         if action.kind == "split":
             yield from self.split(action.symbol, action.value, action.ts)
         elif action.kind == "delisting":
-            self.position[action.symbol] = 0.0
+            self._scale(action.symbol, 0.0)
             for resting in [r for r in self.working.values() if r.order.symbol == action.symbol]:
                 if resting.alive:
                     yield from self.end(resting, action.ts, Kind.CANCEL, f"{action.symbol} was delisted")
@@ -354,7 +369,7 @@ class OrderQueue(_Clocked):
 
     def split(self, symbol: str, ratio: float, ts: int) -> Iterator[Event]:
         "Adjust the orders of a symbol to a split, and the position that decides ties."
-        self.position[symbol] *= ratio
+        self._scale(symbol, ratio)
         for resting in [r for r in self.working.values() if r.order.symbol == symbol]:
             order = after_split(resting, ratio, self.instruments[symbol].lot_size)
             if not resting.alive:

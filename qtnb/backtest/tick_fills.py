@@ -147,7 +147,7 @@ class _Execution(_Floor):
     ) -> list[Event]:  # the fill and what follows from it
         "Fill as much of an order as its terms and the market allow."
         order, instrument = resting.order, self.instruments[resting.order.symbol]
-        if order.reduce_only and resting.sign * self.position[order.symbol] >= 0.0:
+        if order.reduce_only and resting.sign * self.held(order) >= 0.0:
             return self.end(resting, data[2], Kind.CANCEL, "there is no position left to reduce")
         quantity = min(self.allowed(resting), limit)
         if quantity <= 0.0 or (order.time_in_force is TimeInForce.FOK and quantity < resting.leaves):

@@ -328,7 +328,7 @@ class Desk(_Writing):
 
     def request_cancel(self, client_order_id: str) -> None:
         "Ask for the end of an order that still works."
-        if not client_order_id and self.warming_up:
+        if not client_order_id and self.withheld:
             return
         state = self.order_state(client_order_id)
         if state.status.is_working:
@@ -337,7 +337,7 @@ class Desk(_Writing):
 
     def request_replace(self, client_order_id: str, quantity: float | None, limit_price: float | None, stop_price: float | None) -> None:
         "Ask for other terms of an order that still works."
-        if not client_order_id and self.warming_up:
+        if not client_order_id and self.withheld:
             return
         state = self.order_state(client_order_id)
         for name, value in (("quantity", quantity), ("limit_price", limit_price), ("stop_price", stop_price)):
