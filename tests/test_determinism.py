@@ -25,8 +25,10 @@ from scenarios import RandomTrader, random_panel
 from support import REPO, run_python
 
 from qtnb.backtest.costs import Bps, PerShare, Sum
+from qtnb.backtest.custodian import AccountRules
 from qtnb.backtest.engine import Backtest
 from qtnb.backtest.execution_sim import BarFill
+from qtnb.backtest.latency import ConstantLatency
 from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.errors import DataWarning
 from qtnb.data.loader import get_bars, get_events
@@ -74,7 +76,25 @@ def dice() -> Inputs:
             "fill": BarFill(participation=0.2), "seed": 3, **COSTLY}  # fmt: skip
 
 
-CASES: dict[str, Callable[[], Inputs]] = {"trend": trend, "raw": raw, "dice": dice}
+def mixed() -> Inputs:
+    """Two strategies in one book; quotes and trades of two symbols, many at one instant; messages that take time; dividends and settlement."""
+    panel = random_panel(12, rows=80, gaps=0.0)
+    symbols, dice = panel.symbols[1:], np.random.default_rng(2)
+    rows = [(row, symbol, hour, again) for row in range(1, 80) for hour in (1, 4, 4) for symbol in symbols for again in range(2)]
+    stamps = panel.index[[r[0] for r in rows]] - pd.to_timedelta([r[2] for r in rows], unit="h")
+    index = pd.MultiIndex.from_arrays([stamps, [r[1] for r in rows]], names=["ts", "symbol"])
+    middle = np.array([panel.close[row - 1, panel.columns[symbol]] for row, symbol, _, _ in rows]) + dice.normal(0, 0.5, len(rows)).round(2)
+    sizes = dice.integers(1, 40, (2, len(rows))).astype(float)
+    number, bid, ask = range(len(rows)), middle - 0.02, middle + 0.02
+    quotes = pd.DataFrame({"bid": bid, "ask": ask, "bid_size": sizes[0], "ask_size": sizes[1], "seq": number}, index=index)
+    trades = pd.DataFrame({"price": bid, "quantity": sizes[1], "seq": number}, index=index)
+    paid = normalise_events(pd.DataFrame([{"symbol": s, "ts": t, "kind": "dividend", "value": 0.1} for t in panel.index[20:70:10] for s in panel.symbols]))
+    latency, account = ConstantLatency(entry_ns=10**12, response_ns=10**13), AccountRules(settlement_days=1, pay_delay_days=3)
+    return {"strategy": [RandomTrader(7, name="seven"), RandomTrader(8, name="eight")], "bars": panel.to_frame(), "quotes": quotes, "trades": trades,
+            "events": paid, "latency": latency, "account": account, **COSTLY}  # fmt: skip
+
+
+CASES: dict[str, Callable[[], Inputs]] = {"trend": trend, "raw": raw, "dice": dice, "mixed": mixed}
 
 
 def digests(inputs: Inputs) -> dict[str, str]:
@@ -131,14 +151,15 @@ def test_in_a_fresh_process_with_another_hash_seed(seed: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_order_of_equal_inputs_does_not_matter(case: str, seed: int) -> None:
-    """Rows of the bars, instruments, exchange rates and events of one instant come in another order."""
+    """Rows of the bars, instruments, exchange rates, events, quotes and trades of one instant come in another order."""
     inputs = CASES[case]()
     inputs["bars"] = shuffled(inputs["bars"], seed)
     for name in ("instruments", "fx"):
         if name in inputs:
             inputs[name] = dict(reversed(inputs[name].items()))
-    if "events" in inputs:
-        inputs["events"] = shuffled(inputs["events"], seed)
+    for name in ("events", "quotes", "trades"):
+        if name in inputs:
+            inputs[name] = shuffled(inputs[name], seed)
     assert digests(inputs) == expected(case)
 
 

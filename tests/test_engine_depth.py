@@ -308,6 +308,33 @@ def test_a_timer_comes_before_a_message_that_arrives_later() -> None:
     assert ("fill", "IBM", 1.0, 10.1) in script.seen
 
 
+def test_fills_on_bars_are_told_as_late_as_the_answers_before_them() -> None:
+    """A replacement and the fill of what it added travel one after the other, whatever each leg takes: no fill overtakes its order."""
+    class Slowing:
+        """Answers that take longer first."""
+
+        def __repr__(self) -> str:
+            return "Slowing()"
+
+        def entry(self, ts: int, number: int) -> int:
+            return SECOND
+
+        def response(self, ts: int, number: int) -> int:
+            return (100 - 45 * number) * SECOND if number < 3 else SECOND
+
+        def feed(self, ts: int, number: int) -> int:
+            return 0
+
+    names: list[str] = []
+    steps = {
+        0: lambda ctx: names.append(ctx.order("BBB", 10, limit_price=9.0, time_in_force="gtc")),
+        2: lambda ctx: ctx.replace(names[-1], quantity=17, limit_price=10.5),
+    }
+    q = quotes((5, "AAA", 9.9, 10.1, 100, 100))
+    make = lambda: Backtest(Script(steps), minutes(9, ("AAA", "BBB")), quotes=q, latency=Slowing(), cash=10_000.0)  # noqa: E731
+    assert twice(make).fills[["symbol", "quantity", "price", "source"]].to_numpy().tolist() == [["BBB", 17.0, 10.0, "bar"]]
+
+
 # --- several strategies in one book
 
 

@@ -96,6 +96,10 @@ class Carrier:
         if commands:
             self.obey(commands)
 
+    def report(self, event: Event, ts: int) -> None:
+        "Let the core know what the venue did at `ts`."
+        self.handle(event)
+
     def obey(self, commands: Sequence[Command]) -> None:
         "Carry out commands, and handle what comes of them, first in, first out."
         answers: list[Event] = []
@@ -115,7 +119,7 @@ class Carrier:
         self.done.append(action)
         self.handle(action)
         for event in self.venue.act(action):
-            self.handle(event)
+            self.report(event, action.ts)
 
     def close(self) -> None:
         "Let go of the venue: after a run, what it remembers of its orders is only in the way."
@@ -178,7 +182,7 @@ class _Rows(Carrier):
         self.catch_up(ts)
         if self.venue.working:
             for event in self.venue.match(self.bars, row):
-                self.handle(event)
+                self.report(event, ts)
         if keeper is not None:
             engine.at_close(row)
             for event in keeper.after(ts, engine.marks):

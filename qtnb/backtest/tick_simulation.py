@@ -160,7 +160,7 @@ class _Mail(Simulation):
     "The part of a simulation that carries messages."
 
     latency: Any = None  # backtest.latency.Latency; None = messages take no time
-    _requests = _posted = 0
+    _requests = _posted = _told = 0
 
     def open_mail(self) -> None:
         "Nothing is on its way."
@@ -171,12 +171,13 @@ class _Mail(Simulation):
         self._posted += 1
         heapq.heappush(self._mail, (arrival, self._posted, what, content))
 
-    def _report(self, event: Event, ts: int) -> None:
-        "Let the core know what the venue did at `ts`, now or when the message arrives."
+    def report(self, event: Event, ts: int) -> None:
+        "Let the core know what the venue did at `ts`, now or when the message arrives: never before an earlier one."
         if self.latency is None:
             self.handle(event)
         else:
-            self._post(ts + self.latency.response(ts, self._requests), "event", event)
+            self._told = max(self._told, ts + self.latency.response(ts, self._requests))
+            self._post(self._told, "event", event)
 
     def send(self, command: Command) -> Sequence[Event]:
         "Carry a command to where it goes; with a latency a request is on its way first."
@@ -203,7 +204,7 @@ class _Mail(Simulation):
                 self.handle(content)
                 continue
             for event in self._deliver(content, arrival):
-                self._report(event, arrival)
+                self.report(event, arrival)
 
     def _deliver(self, request: Any, ts: int) -> Sequence[Event]:
         "A request reaches the venue."
@@ -251,7 +252,7 @@ class TickSimulation(_Mail):
         ts, venue = tick.ts, self.venue.ticks  # type: ignore[attr-defined]
         self._arrive(ts)
         for event in venue.on_quote(tick, number) if type(tick) is Quote else venue.on_trade(tick, number):
-            self._report(event, ts)
+            self.report(event, ts)
         if self.latency is None:
             self.handle(tick)
         else:
