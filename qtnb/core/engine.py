@@ -260,7 +260,7 @@ def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
     if fill.exec_id in state.exec_ids:
         return
     state.check_fill(fill)
-    engine.book.apply_fill(fill)
+    engine.book.enter_fill(fill, engine.book.check_fill(fill))
     state.count_fill(fill)
     if state.status in FINAL_STATUSES:
         engine.drop(state)
