@@ -54,7 +54,8 @@ def test_a_recorded_stream_is_sound(stream) -> None:
 def test_a_recorded_stream_can_be_traded_on(stream, model: str) -> None:
     """A maker at the best prices, one millisecond away, decides ten times a second."""
     latency = ConstantLatency(1_000_000, 1_000_000)
-    result = Replay(maker, stream, every_ns=100_000_000, queue=QueueModel(model), latency=latency, partial=True, maker_bps=2.0, taker_bps=5.0, cash=100_000.0).run()
+    terms = {"latency": latency, "partial": True, "maker_bps": 2.0, "taker_bps": 5.0, "cash": 100_000.0}
+    result = Replay(maker, stream, every_ns=100_000_000, queue=QueueModel(model), **terms).run()
     fills = result.fills
     signed = np.where(fills["side"] == "buy", 1.0, -1.0) * fills["quantity"]
     assert result.trades > 20 and abs(signed.sum() - result.venue["position"]) < 1e-9 and abs(result.venue["position"]) < 0.06

@@ -56,7 +56,7 @@ def merge_depth(
     counts = [sum(getattr(p.repairs, name) for p in parts) for name in ("moved", "raised", "dropped")]
     return Depth(merged, parts[0].instrument, parts[0].window, Repairs(len(merged), counts[0], counts[1] + repairs.raised, counts[2]))
 
-# %% ../../nbs/backtest/02n_depth_files.ipynb #ac8ec29e
+# %% ../../nbs/backtest/02n_depth_files.ipynb #85202b3f
 class _Binance:
     "Rows from the messages of a combined stream."
 
@@ -106,10 +106,11 @@ def read_binance_stream(
             try:
                 rows += reader.rows(int(stamp), json.loads(text))
             except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"line {number} of {Path(path).name!r} is no message of Binance ({error!r}): {line[:80]!r}; cut the file before it.") from error
+                what = f"line {number} of {Path(path).name!r} is no message of Binance ({error!r}): {line[:80]!r}"
+                raise DataError(f"{what}; cut the file before it.") from error
     return depth_of_rows(rows, instrument, least_ns=least_ns, dropped=reader.dropped, window=window)
 
-# %% ../../nbs/backtest/02n_depth_files.ipynb #9a2099b4
+# %% ../../nbs/backtest/02n_depth_files.ipynb #68ad7524
 def _read_csv(source: Any, needed: Sequence[str]) -> Any:
     "A table from a path, a file or a frame, with the columns that are needed."
     import pandas as pd
@@ -117,7 +118,8 @@ def _read_csv(source: Any, needed: Sequence[str]) -> Any:
     frame = source if isinstance(source, pd.DataFrame) else pd.read_csv(source)
     missing = [c for c in needed if c not in frame.columns]
     if missing:
-        raise DataError(f"the table had columns {list(frame.columns)[:12]} and lacked {missing}; it is of another shape; see the readers of backtest.depth_files.")
+        raise DataError(f"the table had columns {list(frame.columns)[:12]} and lacked {missing}; it is of another shape; "
+                        "see the readers of backtest.depth_files.")
     return frame
 
 

@@ -29,6 +29,8 @@ def peer(folder: str, spec: dict) -> None:
     import hftbacktest as h
     from hftbacktest.types import event_dtype
 
+    post_only, limit = h.GTX, h.LIMIT
+
     @njit
     def run(hbt, every, tick, quantity, off, log):
         n, number, bid, ask, low, high = 0, 1, 0, 0, -1, -1
@@ -40,20 +42,23 @@ def peer(folder: str, spec: dict) -> None:
                 ask = 0
             hbt.clear_inactive_orders(0)
             depth, state = hbt.depth(0), hbt.state_values(0)
+            if depth.best_bid_tick < 0 or depth.best_ask_tick > 2**30:  # a side is empty; qtnb does not ask the strategy then
+                continue
             below, above = depth.best_bid_tick - off, depth.best_ask_tick + off
             if bid and low != below:
                 hbt.cancel(0, bid, False)
                 bid = 0
             if not bid:
-                hbt.submit_buy_order(0, number, below * tick, quantity, h.GTX, h.LIMIT, False)
+                hbt.submit_buy_order(0, number, below * tick, quantity, post_only, limit, False)
                 bid, low, number = number, below, number + 1
             if ask and high != above:
                 hbt.cancel(0, ask, False)
                 ask = 0
             if not ask:
-                hbt.submit_sell_order(0, number, above * tick, quantity, h.GTX, h.LIMIT, False)
+                hbt.submit_sell_order(0, number, above * tick, quantity, post_only, limit, False)
                 ask, high, number = number, above, number + 1
-            log[n] = (hbt.current_timestamp, depth.best_bid_tick, depth.best_ask_tick, state.position, state.balance, state.fee, state.num_trades)
+            log[n, 0], log[n, 1], log[n, 2], log[n, 3] = hbt.current_timestamp, depth.best_bid_tick, depth.best_ask_tick, state.position
+            log[n, 4], log[n, 5], log[n, 6] = state.balance, state.fee, state.num_trades
             n += 1
         return n
 
