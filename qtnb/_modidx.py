@@ -4032,6 +4032,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'qtnb/pipelines/tasks.py'),
                                       'qtnb.pipelines.tasks._engine': ('pipelines/tasks.html#_engine', 'qtnb/pipelines/tasks.py'),
                                       'qtnb.pipelines.tasks._instant': ('pipelines/tasks.html#_instant', 'qtnb/pipelines/tasks.py'),
+                                      'qtnb.pipelines.tasks._kept': ('pipelines/tasks.html#_kept', 'qtnb/pipelines/tasks.py'),
                                       'qtnb.pipelines.tasks._no_boolean': ('pipelines/tasks.html#_no_boolean', 'qtnb/pipelines/tasks.py'),
                                       'qtnb.pipelines.tasks._prices': ('pipelines/tasks.html#_prices', 'qtnb/pipelines/tasks.py'),
                                       'qtnb.pipelines.tasks._record': ('pipelines/tasks.html#_record', 'qtnb/pipelines/tasks.py'),
