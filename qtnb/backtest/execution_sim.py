@@ -403,7 +403,29 @@ class SimulatedVenue(_Rounds):
         row: int,  # the row whose bars arrive now
     ) -> Iterator[Event]:  # fills, cancels and expiries, in the order they happen
         "Let the bars of one row meet the working orders."
-        return self._match(bars, row) if self.working else iter(())
+        if not self.working:
+            return iter(())
+        events = self._only(bars, row) if len(self.working) == 1 else None
+        return self._match(bars, row) if events is None else iter(events)
+
+    def _only(self, bars: Bars, row: int) -> list[Event] | None:
+        "The fill of a single plain market order at the open, by the same rules with nothing laid out; None when there is more to it."
+        (resting,) = self.working.values()
+        order, rules, ts = resting.order, self.rules, bars.ts.item(row)
+        if resting.phase != MARKET or resting.auction or resting.immediate or order.reduce_only or order.group or order.parent or self._dated:
+            return None
+        if bars is not self._bars or bars.sessions is not None or (ts - 1) // DAY_NS != self._session:
+            return None
+        lane = self._busy[order.symbol]
+        n, instrument, close = lane.column, self.instruments[order.symbol], bars.close.item(row, lane.column)
+        if n < 0 or rules.participation is not None or rules.detail is not None or instrument.min_notional > 0.0:
+            return None
+        if close != close or not bars.volume.item(row, n) > 0.0 or self._missed(resting, bars, row):
+            return None
+        price, quantity = bars.open.item(row, n), resting.leaves
+        got, fee, currency = self._price(resting, quantity, price, "taker", lane, bars, row, ts)
+        self._fresh.pop(order.client_order_id, None)
+        return self.fill(resting, quantity, got, ts, fee, currency, "open", "taker", "bar", row, 0.0, price)
 
     def _match(self, bars: Bars, row: int) -> Iterator[Event]:
         "One row with working orders."

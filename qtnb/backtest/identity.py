@@ -7,6 +7,7 @@ __all__ = ['strategy_source', 'parameters_of', 'text_of', 'identify']
 
 # %% ../../nbs/backtest/04b_identity.ipynb #95007de7
 import dataclasses
+import gc
 import hashlib
 import inspect
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ def parameters_of(
 
 def _plain_state(strategy: Any) -> dict[str, Any]:
     "The plain attributes of a strategy that declares no parameters."
+    if hasattr(strategy, "parameters") and len(gc.get_referents(strategy)) <= 2:
+        return {}  # it holds its parameters and its class; to look into `__dict__` would slow its attributes down for the whole run
     return {k: v for k, v in sorted(getattr(strategy, "__dict__", {}).items()) if isinstance(v, (int, float, str, type(None)))}
 
 # %% ../../nbs/backtest/04b_identity.ipynb #dd289e56

@@ -17,9 +17,9 @@ from .bars import Bars
 from .book import Book
 from .errors import DataError, StateMismatch, StrategyError, unknown_name
 from .events import Alert, Cancel, Command, OrderEventKind, OrderUpdate, Replace, Submit, make_update
-from .orders import OrderState, numbered, order_prefix
+from .orders import LETTERS, OrderState, numbered, order_prefix
 from .protocols import OrderCheck
-from ..enums import OrderStatus, OrderType, Side
+from ..enums import OrderStatus, OrderType, Side, TimeInForce
 from ..types import Instrument, Order, order_problem, with_terms
 from ..utils.values import maker
 
@@ -41,12 +41,13 @@ HOOKS = ("on_start", "on_data", "on_bars", "on_quote", "on_trade", "on_fill", "o
 class Lane:
     "One strategy of an engine."
 
-    __slots__ = ("algorithms", "book", "context", "hooks", "name", "on_data", "prefix", "strategy")
+    __slots__ = ("algorithms", "book", "context", "hooks", "name", "on_data", "prefix", "stem", "strategy")
 
     def __init__(self, strategy: Any, run_id: str, book: Book):
         "A strategy that nobody has called yet."
         self.strategy, self.name, self.book = strategy, str(strategy.name), book
         self.prefix = order_prefix(run_id, self.name)
+        self.stem: tuple[int, str] = (-1, "")  # thousand of orders, and what the names of its orders begin with
         found = {name: getattr(strategy, name, None) for name in HOOKS}
         self.hooks: dict[str, Callable[..., Any]] = {n: h for n, h in found.items() if h and not getattr(h, "is_default", False)}
         self.on_data: Callable[..., Any] = strategy.on_data
@@ -178,12 +179,24 @@ def once_per_group(
 class Denials(_Reasons):
     "The part of an engine that says why an order may not leave."
 
+    def _is_plain(self, order: Order, instrument: Instrument) -> bool:
+        "Whether a market order is one of those in which nothing can be wrong: most of all orders."
+        tif, quantity = order.time_in_force, order.quantity
+        return (
+            (tif is TimeInForce.DAY or tif is TimeInForce.GTC) and 0.0 < quantity < math.inf and quantity % instrument.lot_size == 0.0
+            and order.limit_price is None and order.stop_price is None and order.trail_amount is None and order.trail_percent is None
+            and order.expires is None and not order.parent and not order.post_only and instrument.min_notional == 0.0
+            and not (self.halted or self.reducing)
+        )
+
     def denial(self, order: Order) -> str:
         "Why an order may not leave, by our own rules; an empty text lets it pass."
+        instrument, quantity = self.instruments[order.symbol], order.quantity
+        if order.order_type is OrderType.MARKET and self._is_plain(order, instrument):
+            return ""
         problem = order_problem(order)
         if problem:
             return problem
-        instrument, quantity = self.instruments[order.symbol], order.quantity
         if quantity % instrument.lot_size != 0.0 and off_step(quantity, instrument.lot_size) and quantity != abs(self.book.holdings[order.symbol].quantity):
             return f"`quantity` was {quantity!r}; it must be a multiple of the lot size {instrument.lot_size!r}"
         if order.order_type is not OrderType.MARKET:
@@ -313,7 +326,10 @@ class _Writing(Caller):
 
     def next_name(self, lane: Lane) -> str:
         "The name of the next order of a lane."
-        return numbered(lane.prefix, len(self.orders) + 1)
+        number = len(self.orders) + 1
+        if number >> 10 != lane.stem[0]:
+            lane.stem = (number >> 10, numbered(lane.prefix, number)[:-2])
+        return lane.stem[1] + LETTERS[number & 1023]
 
     def _too_many(self) -> DataError:
         "The error of a strategy that writes more orders at one instant than it may."

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .bars import Bars, BarsWindow
-from .bars_now import BarsNow
+from .bars_now import BarsNow, FollowedBars
 from .book import Book, sleeve
 from .context import Context, Marks
 from .crew import Crew
@@ -82,6 +82,9 @@ class _Account(Crew):
             lane.book.apply_cash(CashFlow(flow.ts, flow.kind, flow.amount * weight, flow.currency, flow.symbol, flow.note))
 
 # %% ../../nbs/core/06_engine.ipynb #c9652082
+_LEARNING = 1_000  # rows after which a walk looks again whether the closes are read
+
+
 class _Stepping(_Account):
     "The part of an engine that goes over the rows of its panels."
 
@@ -123,17 +126,30 @@ class _Stepping(_Account):
             return row + 1, self.step(row)
         lane, bars, times = self.lanes[0], self._bars, self._times
         on_data, context, algorithms = lane.on_data, lane.context, lane.algorithms
+        first, rows = bars.follow(row)
         try:
-            for now in range(row, stop):
-                self.row = bars._row = now
-                self.ts = times[now]
-                on_data(context, bars)
-                if self._out or algorithms:
-                    break
+            if rows:
+                stop = min(stop, first + len(rows))
+                bars.__class__ = FollowedBars
+                for now in range(row, stop):
+                    self.row = bars._row = now
+                    self.ts, bars._closes = times[now], rows[now - first]
+                    on_data(context, bars)
+                    if self._out or algorithms:
+                        break
+                else:
+                    return stop, ()
             else:
-                return stop, ()
+                for now in range(row, stop):
+                    self.row = bars._row = now
+                    self.ts = times[now]
+                    on_data(context, bars)
+                    if self._out or algorithms or now - row == _LEARNING:
+                        break
         except Exception as error:
             raise self.strategy_error(lane, "on_data", error) from error
+        finally:
+            bars.__class__ = BarsNow
         for algorithm in tuple(algorithms):
             self.direct(lane, algorithm, "on_data", bars)
         return self.row + 1, self.flush()
@@ -261,7 +277,7 @@ def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
     if fill.exec_id in state.exec_ids:
         return
     state.check_fill(fill)
-    engine.book.apply_fill(fill)
+    engine.book.enter_fill(fill, engine.book.check_fill(fill))
     state.count_fill(fill)
     if state.status in FINAL_STATUSES:
         engine.drop(state)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ..config.settings import Settings, load_settings, parse_model
-from ..core.errors import ConfigError, DataError, QtnbError, StorageError, unknown_name
+from ..core.errors import ConfigError, DataError, QtnbError, StorageError, StrategyError, unknown_name
 from ..enums import Interval
 from .runs import RunRecord, find_run, finish_run, list_runs, new_run
 from ..utils.logging import scrub
@@ -273,11 +273,22 @@ def run_backtest(
     *,
     settings: Settings | None = None,  # the workspace; the nearest one when None
     progress: bool = False,  # a bar over the instants on standard error
+    run: RunRecord | None = None,  # keeps what was done when the strategy fails; None = nothing is written
 ) -> "Result":  # orders, fills, positions, equity, weights, metrics, manifest
-    "Run a back-test; nothing is written."
+    "Run a back-test."
     settings = settings or load_settings()
     strategy = build_strategy(config)
-    return _engine(config, strategy, load_bars(config, settings=settings), settings).run(progress=progress)
+    return _kept(_engine(config, strategy, load_bars(config, settings=settings), settings), run, progress)
+
+
+def _kept(test: "Backtest", run: RunRecord | None, progress: bool) -> "Result":
+    "Run a back-test; when the strategy fails, keep what it has done until then."
+    try:
+        return test.run(progress=progress)
+    except StrategyError as error:
+        if run is not None and error.result is not None:
+            store_result(run, error.result)
+        raise
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #446f0bfd
 def store_result(
@@ -369,7 +380,7 @@ def record_backtest(
     "Run a back-test and keep it as a run."
     settings = settings or load_settings()
     test = _engine(config, build_strategy(config), load_bars(config, settings=settings), settings)
-    return _record("backtest", config, lambda run: test.run(progress=progress), settings, tearsheet)
+    return _record("backtest", config, lambda run: _kept(test, run, progress), settings, tearsheet)
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #b6bfeaad
 def _twin(config: LiveConfig, settings: Settings) -> "tuple[Backtest, int]":
@@ -402,7 +413,7 @@ def _session(config: LiveConfig, twin: "Backtest", whole: int, journal: Path, se
         ended = f"the session ended after {len(found.account)} of {whole} instants ({found.manifest['stopped']}, max_bars={config.max_bars})"
         found.manifest["warnings"] = [ended]
     return make_result(found.account, orders=found.orders, fills=found.fills, positions=found.positions, weights=found.weights, manifest=found.manifest,
-                       periods_per_year=twin.periods_per_year)
+                       periods_per_year=twin.periods_per_year, cash_flows=found.cash_flows, trades=found.trade_source)
 
 
 def run_live(
