@@ -185,7 +185,7 @@ def test_a_result_comes_back_whole(tmp_path: Path, trades: bool) -> None:
         pd.testing.assert_frame_equal(getattr(run, name), getattr(again, name), check_freq=False)
     again.save(tmp_path / "b")
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / d).iterdir()} for d in "ab")
-    assert first == second and set(first) == {*(f"{n}.parquet" for n in results.FRAMES), "metrics.json", "manifest.json", "checksums.json"}
+    assert first == second and set(first) == {*(f"{n}.parquet" for n in (*results.FRAMES, "trades")), "metrics.json", "manifest.json", "checksums.json"}
     json.loads(first["metrics.json"], parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
 
 

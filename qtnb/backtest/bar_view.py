@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BarView']
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #2f1c85c9
+# %% ../../nbs/backtest/02e_bar_view.ipynb #6c9c3fbe
 import numpy as np
 
 from .bar_path import Path, bar_path
@@ -13,7 +13,7 @@ from .fill_rules import BarFill
 from ..core.bars import DAY_NS, Bars, BarsWindow
 from ..enums import Interval
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #ce6e0ab4
+# %% ../../nbs/backtest/02e_bar_view.ipynb #5071ae83
 class _Detail:
     "Bars of a shorter interval, by the bars that contain them."
 
@@ -44,19 +44,14 @@ class _Detail:
                 points += [min(max(p, low), high) for p in bar_path((o, h, l, c), held=held)]
         return tuple(points)
 
-# %% ../../nbs/backtest/02e_bar_view.ipynb #1dfcae1c
+# %% ../../nbs/backtest/02e_bar_view.ipynb #39fc15bb
 def _length(interval: str) -> int:
     "Longest time that a bar may take, ns: a day for daily bars."
     return DAY_NS if interval == "1d" else Interval(interval).nanoseconds
 
 
-class _Sessions:
-    "Where sessions begin and end on a panel."
-
-    def __init__(self, rules: BarFill):
-        "By these rules."
-        self.rules = rules
-        self._closes = frozenset(rules.closing_times or ())
+class _Rows:
+    "Which rows of a panel belong to a session."
 
     def session_of(
         self,
@@ -67,6 +62,31 @@ class _Sessions:
         if bars.sessions is None:
             return (ts - 1) // DAY_NS
         return int(np.searchsorted(bars.sessions.closes, ts))
+
+    def _bounds(self, bars: Bars, row: int) -> tuple[int, int]:
+        "First row of the session of a row, and the row after its last."
+        number, edges = self.session_of(bars, int(bars.ts[row])), (0, 0)
+        if bars.sessions is None:
+            edges = (number * DAY_NS + 1, (number + 1) * DAY_NS + 1)
+        else:
+            closes = bars.sessions.closes
+            edges = (int(closes[number - 1]) + 1 if number else 0, int(closes[number]) + 1)
+        first, end = np.searchsorted(bars.ts, edges).tolist()
+        return first, end
+
+    def _count_bars(self, bars: Bars, first: int, end: int, column: int) -> int:
+        "Number of bars that a symbol has in some rows."
+        close = bars.close[first:end, column]
+        return int((close == close).sum())
+
+# %% ../../nbs/backtest/02e_bar_view.ipynb #ab236635
+class _Sessions(_Rows):
+    "Where sessions begin and end on a panel."
+
+    def __init__(self, rules: BarFill):
+        "By these rules."
+        self.rules = rules
+        self._closes = frozenset(rules.closing_times or ())
 
     def opens_session(
         self,
@@ -103,23 +123,7 @@ class _Sessions:
             closes = self._count_bars(bars, row + 1, self._bounds(bars, row)[1], column) == 0
         return closes and since <= end - _length(bars.interval) and since <= end - self.rules.cutoff_seconds * 1e9
 
-    def _bounds(self, bars: Bars, row: int) -> tuple[int, int]:
-        "First row of the session of a row, and the row after its last."
-        number, edges = self.session_of(bars, int(bars.ts[row])), (0, 0)
-        if bars.sessions is None:
-            edges = (number * DAY_NS + 1, (number + 1) * DAY_NS + 1)
-        else:
-            closes = bars.sessions.closes
-            edges = (int(closes[number - 1]) + 1 if number else 0, int(closes[number]) + 1)
-        first, end = np.searchsorted(bars.ts, edges).tolist()
-        return first, end
-
-    def _count_bars(self, bars: Bars, first: int, end: int, column: int) -> int:
-        "Number of bars that a symbol has in some rows."
-        close = bars.close[first:end, column]
-        return int((close == close).sum())
-
-# %% ../../nbs/backtest/02e_bar_view.ipynb #b620de72
+# %% ../../nbs/backtest/02e_bar_view.ipynb #a7a3f819
 class BarView(_Sessions):
     "What a venue asks about bars."
 
@@ -147,6 +151,17 @@ class BarView(_Sessions):
             if found:
                 return found
         return bar_path(prices, self.rules.path, held=held)
+
+    def begin(
+        self,
+        bars: Bars,  # the panel
+        row: int,  # which bar, not the first one
+    ) -> int:  # ns UTC
+        "The instant from which on a bar trades: one that is decided later has missed its open, and waits for the next bar."
+        end, before = bars.ts.item(row), bars.ts.item(row - 1)
+        if bars.interval != "1d":
+            return max(before, end - _length(bars.interval))
+        return before if bars.sessions is None else max(before, int(bars.sessions.opens[self.session_of(bars, end)]))
 
     def is_first_chance(
         self,

@@ -6,10 +6,10 @@
 __all__ = ['COSTS', 'IbkrTiered', 'IbkrFixed', 'Alpaca', 'AlpacaCrypto', 'BinanceSpot', 'BinanceFutures', 'ByAssetClass',
            'costs_by_name']
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #7cf680ba
+# %% ../../nbs/backtest/00b_brokers.ipynb #36c70de2
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .costs import AtLeast, Bps, MakerTaker, NoCosts, PerOrder, PerShare, RecentOrders
 from .costs import fee_currency_of, fresh_costs, received_currency, session_end_flows, simple_costs
@@ -19,7 +19,7 @@ from ..core.events import CashFlow
 from ..core.protocols import CostModel, Execution
 from ..core.registry import Registry
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #a53a3f04
+# %% ../../nbs/backtest/00b_brokers.ipynb #f1714c5e
 @dataclass(frozen=True, kw_only=True)
 class _Dated:
     "Options of every model that reads the table."
@@ -43,7 +43,7 @@ class _Dated:
         "The line that held on a day."
         return find_fee(schedule, fee, day, tier=tier, extra=self.extra, outside=self.outside)
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #cfb49409
+# %% ../../nbs/backtest/00b_brokers.ipynb #3828ae2f
 _REGULATORS = (("us_equity", "SEC"), ("us_equity", "TAF"), ("us_equity", "CAT"))
 
 
@@ -78,7 +78,18 @@ class _Stocks(_Dated):
         "The same fee, line by line and not rounded."
         return self.fresh().lines(trade)
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #a26824bd
+# %% ../../nbs/backtest/00b_brokers.ipynb #4c2e3ea4
+class _Line(NamedTuple):
+    "A fee of today."
+
+    fee: str
+    sales_only: bool
+    per: str  # "share", "value" or "commission"
+    rate: float
+    tiers: tuple[tuple[float, float], ...]  # where each begins and its rate; empty when there is one
+    bounds: FeeRow | None  # minimum and caps; None when there are none
+
+# %% ../../nbs/backtest/00b_brokers.ipynb #05ae7a2f
 class _StockMeter:
     "What a run has traded this month, and what each order has paid."
 
@@ -86,7 +97,7 @@ class _StockMeter:
         "Nothing traded yet."
         self.model, self.shares = model, model.monthly_shares
         self._day, self._month = "", ""
-        self._rates: dict[str, list[tuple[FeeRow, tuple[tuple[float, float], ...]]]] = {}
+        self._today: dict[str, list[_Line]] = {}
         self._orders = RecentOrders()  # order -> line -> quantity times rate, value, paid
 
     def _turn(self, day: str) -> None:
@@ -96,18 +107,20 @@ class _StockMeter:
         if self.model.new_order_each_day:
             self._orders = RecentOrders()
         self._day, self._month = day, day[:7]
-        self._rates = {}
+        self._today = {}
 
-    def _lines_of(self, liquidity: str) -> list[tuple[FeeRow, tuple[tuple[float, float], ...]]]:
-        "The rows of today, each with its tiers."
-        if liquidity not in self._rates:
+    def _lines_of(self, liquidity: str) -> list[_Line]:
+        "The fees of today for makers or takers."
+        if liquidity not in self._today:
             model, found = self.model, []
             for schedule, fee in model.names(liquidity):
                 if fee not in model.without:
                     rows = [model.row(schedule, fee, self._day, tier) for tier in _tiers(schedule, fee)]
-                    found.append((rows[0], tuple((r.tier, r.rate or 0.0) for r in rows)))
-            self._rates[liquidity] = found
-        return self._rates[liquidity]
+                    first, tiers = rows[0], tuple((r.tier, r.rate or 0.0) for r in rows)
+                    free = first.minimum == 0.0 and first.cap is None and first.cap_of_value is None
+                    found.append(_Line(fee, first.side == "sell", first.per, first.rate or 0.0, tiers if len(rows) > 1 else (), None if free else first))
+            self._today[liquidity] = found
+        return self._today[liquidity]
 
     def _order(self, name: str) -> dict[str, list[float]]:
         "What an order has paid so far; an execution without an order is one of its own."
@@ -125,17 +138,18 @@ class _StockMeter:
         value, commission = trade.quantity * abs(trade.price) * trade.instrument.multiplier, 0.0
         order = self._order(trade.client_order_id)
         added: dict[str, float] = {}
-        for row, tiers in self._lines_of(trade.liquidity):
-            if row.side == "sell" and trade.sign > 0:
+        for fee, sales_only, per, rate, tiers, bounds in self._lines_of(trade.liquidity):
+            if sales_only and trade.sign > 0:
                 continue
-            if row.per == "share":
-                raw = marginal(tiers, self.shares, trade.quantity) if len(tiers) > 1 else (row.rate or 0.0) * trade.quantity
+            if per == "share":
+                due = marginal(tiers, self.shares, trade.quantity) if tiers else rate * trade.quantity
             else:
-                raw = (row.rate or 0.0) * (value if row.per == "value" else commission)
-            has_bounds = row.minimum > 0.0 or row.cap is not None or row.cap_of_value is not None
-            added[row.fee] = _add(order.setdefault(row.fee, [0.0, 0.0, 0.0]), raw, value, row) if has_bounds else raw
-            if row.fee == "commission":
-                commission = added[row.fee]
+                due = rate * (value if per == "value" else commission)
+            if bounds is not None:
+                due = _add(order.setdefault(fee, [0.0, 0.0, 0.0]), due, value, bounds)
+            if fee == "commission":
+                commission = due
+            added[fee] = due
         self.shares += trade.quantity
         return added
 
@@ -143,7 +157,7 @@ class _StockMeter:
         "Fee of one execution."
         return sum(self.lines(trade).values())
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #ffbacb24
+# %% ../../nbs/backtest/00b_brokers.ipynb #c55902ee
 def _add(so_far: list[float], raw: float, value: float, row: FeeRow) -> float:
     "Add an execution to a line of its order; returns what is still to be paid of it."
     so_far[0] += raw
@@ -161,7 +175,7 @@ def _check_stock(trade: Execution, model: object) -> None:
         raise DataError(f"{type(model).__name__} prices US stocks in USD; {instrument.symbol!r} is {instrument.asset_class!r} in {instrument.currency!r}. "
                         "Give each kind of instrument its own model with `ByAssetClass`.")
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #919aba40
+# %% ../../nbs/backtest/00b_brokers.ipynb #e79cdfc6
 @dataclass(frozen=True, kw_only=True)
 class IbkrTiered(_Stocks):
     "IBKR Pro, US stocks, tiered."
@@ -180,7 +194,7 @@ class IbkrFixed(_Stocks):
 
     schedule = "ibkr_fixed"
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #4cb53de8
+# %% ../../nbs/backtest/00b_brokers.ipynb #afdcab47
 @dataclass(frozen=True, kw_only=True)
 class Alpaca(_Stocks):
     "US stocks at Alpaca, the commission-free plan."
@@ -224,7 +238,7 @@ class _DayMeter(_StockMeter):
                     flows.append(CashFlow(ts, "fee", -up_to_cent(amount), "USD", note=f"{name} of {day}: {amount:.6f}, rounded up to the cent"))
         return flows
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #9db81097
+# %% ../../nbs/backtest/00b_brokers.ipynb #7ab55399
 @dataclass(frozen=True, kw_only=True)
 class _Exchange(_Dated):
     "Maker and taker rates of the day, in UTC."
@@ -263,7 +277,7 @@ def _cached_rate(schedule: str, fee: str, day: str, level: float, extra: tuple[F
     "A rate of the table; the same question is asked for every execution of a day."
     return find_fee(schedule, fee, day, tier=level, extra=extra, outside=outside).rate or 0.0
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #202c8826
+# %% ../../nbs/backtest/00b_brokers.ipynb #e0bb97d8
 @dataclass(frozen=True, kw_only=True)
 class AlpacaCrypto(_Exchange):
     "Crypto at Alpaca."
@@ -310,7 +324,7 @@ class BinanceFutures(_Binance):
     schedule = "binance_usdm"
     from_received = False
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #cbc6d4c9
+# %% ../../nbs/backtest/00b_brokers.ipynb #3345d721
 @dataclass(frozen=True, init=False)
 class ByAssetClass:
     "One cost model per asset class."
@@ -350,7 +364,7 @@ class ByAssetClass:
         "What the models charge once a day."
         return [flow for _, model in self.models for flow in session_end_flows(model, ts)]
 
-# %% ../../nbs/backtest/00b_brokers.ipynb #c62b1743
+# %% ../../nbs/backtest/00b_brokers.ipynb #6958f017
 COSTS: Registry[Any] = Registry("cost model")
 COSTS.register("none", NoCosts)
 COSTS.register("bps", Bps)

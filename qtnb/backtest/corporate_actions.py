@@ -6,7 +6,8 @@
 __all__ = ['actions_by_row', 'unexplained_jumps', 'delistings']
 
 # %% ../../nbs/backtest/04d_corporate_actions.ipynb #f8d55bf7
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,34 +15,79 @@ import pandas as pd
 from ..core.bars import Bars
 from ..core.errors import DataError
 from ..core.events import CorporateAction
-from ..utils.time import index_to_ns
+from ..utils.time import DAY_NS, index_to_ns
 
-# %% ../../nbs/backtest/04d_corporate_actions.ipynb #d8fd2059
-def actions_by_row(
-    events: pd.DataFrame | None,  # columns symbol, ts, kind, value, as `get_events` returns; None = none
-    bars: Bars,  # the panel that is traded
-) -> list[tuple[int, CorporateAction]]:  # in the order in which they take effect
-    "When each split, dividend and spin-off takes effect; DataError over prices that contain it."
-    if events is None or not len(events):
-        return []
-    found = []
-    booked = {"split": "split", "dividend": "dividend", "spin_off": "dividend"}
-    contained = {"none": (), "splits": ("split", "spin_off"), "all": tuple(booked)}[bars.adjust]
-    for symbol, ts, kind, value in zip(events["symbol"], index_to_ns(events["ts"]).tolist(), events["kind"], events["value"], strict=True):
-        if kind in ("symbol_change", "delisting") or symbol not in bars.symbols or ts > bars.ts[-1] or ts <= bars.ts[0]:
+# %% ../../nbs/backtest/04d_corporate_actions.ipynb #a1corpor005
+_CONTAINED = {"none": (), "splits": ("split", "spin_off"), "all": ("split", "dividend", "spin_off")}
+_RANK = {"dividend": 0, "spin_off": 1, "split": 2, "cash_in_lieu": 3, "delisting": 4}
+
+
+class _Listed(NamedTuple):
+    "One row of the table that concerns the panel."
+
+    symbol: str
+    ts: int  # ns UTC
+    kind: str
+    value: float
+    pay_ts: int | None
+
+
+def _listed(events: pd.DataFrame, bars: Bars) -> Iterator[_Listed]:
+    "The rows that concern the panel; DataError for one that its prices contain."
+    ts = index_to_ns(events["ts"]).tolist()
+    pays = [None if pd.isna(p) else pd.Timestamp(p).value for p in events["pay_ts"]] if "pay_ts" in events else [None] * len(ts)
+    for symbol, when, kind, value, pay in zip(events["symbol"], ts, events["kind"], events["value"], pays, strict=True):
+        if kind == "symbol_change" or symbol not in bars.symbols or not bars.ts[0] < when <= bars.ts[-1]:
             continue
-        if kind in contained:
+        if kind in _CONTAINED[bars.adjust]:
             raise DataError(
                 f"a {kind} of {symbol!r} was given for prices adjusted for {bars.adjust!r}; it would count twice. "
                 "Ask for `adjust='none'`, or give no events."
             )
-        later = np.flatnonzero((bars.ts >= ts) & ~np.isnan(bars.close[:, bars.symbols.index(symbol)]))
-        if later.size:
-            row = int(later[0])
-            found.append((row, CorporateAction(max(ts, int(bars.ts[row - 1]) + 1), symbol, booked.get(str(kind), str(kind)), float(value))))
-    return sorted(found, key=lambda item: (item[0], item[1].ts, item[1].kind != "dividend"))
+        yield _Listed(str(symbol), int(when), str(kind), float(value), pay)
+
+# %% ../../nbs/backtest/04d_corporate_actions.ipynb #d8fd2059
+def actions_by_row(
+    events: pd.DataFrame | None,  # columns symbol, ts, kind, value, and perhaps pay_ts; None = none
+    bars: Bars,  # the panel that is traded
+    *,
+    delisting: str = "",  # what a delisted share brings when nothing is known: "last_price" or "worthless"; "" = it is not booked
+    cash_in_lieu: bool = False,  # whether fractions after a split are paid out
+    pay_delay_days: int = 0,  # days from ex-date to payment where no pay date is known
+) -> list[tuple[int, CorporateAction]]:  # row before which each takes effect, in order
+    "Work out which corporate actions a run books, and when; DataError over prices that contain one."
+    if events is None or not len(events):
+        return []
+    found: list[tuple[int, CorporateAction]] = []
+    for event in _listed(events, bars):
+        if event.kind == "delisting" and not delisting:
+            continue
+        close = bars.close[:, bars.symbols.index(event.symbol)]
+        traded = np.flatnonzero(~np.isnan(close))
+        before, later = traded[bars.ts[traded] < event.ts], traded[bars.ts[traded] >= event.ts]
+        if event.kind == "delisting" and traded.size:
+            before, rows = traded, np.arange(len(bars))
+            later = rows[(bars.ts >= event.ts) & (rows > traded[-1])]
+        if not later.size:
+            continue
+        row, last = int(later[0]), float(close[before[-1]]) if before.size else float("nan")
+        ts = max(event.ts, int(bars.ts[row - 1]) + 1)
+        found += [(row, action) for action in _booked(event, ts, last, delisting, cash_in_lieu, pay_delay_days)]
+    return sorted(found, key=lambda item: (item[0], item[1].ts, _RANK[item[1].kind], bars.columns[item[1].symbol], item[1].value))
 
 
+def _booked(event: _Listed, ts: int, last: float, delisting: str, cash_in_lieu: bool, pay_delay_days: int) -> Iterable[CorporateAction]:
+    "What one event books, given the symbol's last close before it."
+    if event.kind == "delisting":
+        known = event.value if event.value == event.value else last if delisting == "last_price" else 0.0
+        return [CorporateAction(ts, event.symbol, "delisting", known)] if known == known else []
+    if event.kind == "split":
+        fraction = [CorporateAction(ts, event.symbol, "cash_in_lieu", last / event.value)] if cash_in_lieu and last > 0.0 else []
+        return [CorporateAction(ts, event.symbol, "split", event.value), *fraction]
+    pay = event.pay_ts if event.pay_ts is not None else event.ts + pay_delay_days * DAY_NS if pay_delay_days else None
+    return [CorporateAction(ts, event.symbol, event.kind, event.value, pay if pay is not None and pay > ts else None)]
+
+# %% ../../nbs/backtest/04d_corporate_actions.ipynb #a1corpor016
 def unexplained_jumps(
     bars: Bars,  # the panel that is traded
     actions: Sequence[tuple[int, CorporateAction]],  # from `actions_by_row`
@@ -50,7 +96,7 @@ def unexplained_jumps(
     known, found = {(row, a.symbol) for row, a in actions if a.kind == "split"}, []
     paid: dict[tuple[int, str], float] = {}
     for row, a in actions:
-        if a.kind == "dividend":
+        if a.kind in ("dividend", "spin_off"):
             paid[row, a.symbol] = paid.get((row, a.symbol), 0.0) + a.value
     if bars.adjust == "splits" and not actions:
         found.append("the prices are adjusted for splits only and no events were given: dividends are not counted. Trade `adjust='all'` to have them.")
@@ -71,11 +117,21 @@ def unexplained_jumps(
 def delistings(
     events: pd.DataFrame | None,  # as for `actions_by_row`
     bars: Bars,  # the panel that is traded
+    actions: Sequence[tuple[int, CorporateAction]] = (),  # from `actions_by_row`
 ) -> list[str]:  # one sentence each
-    "Say which symbols left their exchange while the panel runs."
+    "Say which symbols left their exchange while the panel runs, and what the account makes of it."
     if events is None or not len(events):
         return []
     ts = index_to_ns(events["ts"])
     left = events[(events["kind"] == "delisting").to_numpy() & (ts > bars.ts[0]) & (ts <= bars.ts[-1])]
-    return [f"{symbol!r} was delisted on {when.date()}; the back-test does not book it: what is held stays at its last price. Close the position before."
-            for symbol, when in zip(left["symbol"], left["ts"], strict=True) if symbol in bars.symbols]
+    booked = {a.symbol: a.value for _, a in actions if a.kind == "delisting"}
+    found = []
+    for symbol, when, value in zip(left["symbol"], left["ts"], left["value"], strict=True):
+        if symbol in booked:
+            source = "an assumption: the events name no final payment" if pd.isna(value) else "the final payment of the events"
+            found.append(f"{symbol!r} was delisted on {when.date()}; what was held was closed at {booked[symbol]:g} a share ({source}).")
+        elif symbol in bars.symbols:
+            found.append(
+                f"{symbol!r} was delisted on {when.date()}; the back-test does not book it: what is held stays at its last price. Close the position before."
+            )
+    return found

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Plan', 'Kind', 'SimulatedVenue']
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #04ca1f4d
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #9366164c
 import copy
 import math
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ from ..enums import TimeInForce
 from ..types import Fill, Instrument
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #4682eae4
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #d88b505d
 class _Filing(OrderQueue):
     "Orders in lanes."
 
@@ -88,7 +88,7 @@ class _Filing(OrderQueue):
         if lane.always:
             self._always[lane.symbol] = lane
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #a7f47e99
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #562c34d6
 class _Screen(_Filing):
     "Which orders a row of bars concerns."
 
@@ -115,7 +115,7 @@ class _Screen(_Filing):
         found = [self._lanes[bars.symbols[n]] for n in hits]
         return found + [lane for lane in self._always.values() if lane.column not in hits and lane.column >= 0] if self._always else found
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #85de4b52
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #7582f2ce
 class _Auctions(_Screen):
     "Where orders meet the auctions of a session."
 
@@ -142,7 +142,7 @@ class _Auctions(_Screen):
         limit = order.limit_price
         return (place, price, rule) if limit is None or resting.sign * (price - limit) <= 0.0 else None
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #03cd9bf5
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #09f404b8
 class _Trials(_Auctions):
     "What each order of high and low would do to the account."
 
@@ -185,7 +185,7 @@ class _Trials(_Auctions):
         if not resting.held:
             self.arrive(resting)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #7a3a123d
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #c7a2800a
 Plan = tuple[float, int, int, int, Resting, float, str, Lane]  # place, stops first, age, version, order, price, rule, lane
 
 
@@ -223,11 +223,18 @@ class _Meeting(_Trials):
         orders = lane.take(bars.low.item(row, n), bars.high.item(row, n))
         self._down[n], self._up[n] = lane.down, lane.up
         orders.extend(lane.always.values())
+        before = bars.ts.item(row - 1) if row else None
         for resting in orders:
             self._taken.append((lane, resting))
+            if before is not None and resting.since > before and self._missed(resting, bars, row):
+                continue
             if resting.phase == TRAIL and resting.extreme != resting.extreme and row:
                 resting.extreme = bars.mark.item(row - 1, n) / resting.split
             self._plan(resting, lane, bars, None, plan)
+
+    def _missed(self, resting: Resting, bars: Bars, row: int) -> bool:
+        "Whether an order was decided when the bar of a row had begun already: it waits for the next one."
+        return row > 0 and resting.since > bars.ts.item(row - 1) and resting.since > self._view.begin(bars, row)
 
     def _plan(self, resting: Resting, lane: Lane, bars: Bars, start: tuple[float, float] | None, plan: list[Plan]) -> None:
         "Find where an order meets the path of its lane."
@@ -236,13 +243,13 @@ class _Meeting(_Trials):
             place, price, rule = met
             heappush(plan, (place, resting.rank, resting.number, resting.version, resting, price, rule, lane))
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #df2e2e93
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #4f9eff1f
 Kind = OrderEventKind
 _MAKES = frozenset({"limit_through", "limit_touch"})
 
 
-class _Executions(_Meeting):
-    "The part of a venue that makes fills and ends orders."
+class _Pricing(_Meeting):
+    "The price one gets, and the fee."
 
     costs: CostModel
     slippage: SlippageModel
@@ -250,33 +257,6 @@ class _Executions(_Meeting):
     _slips = _charges = False
     _fee_currency: Any = None
     _acted: list[CorporateAction]  # corporate actions that have taken effect
-
-    def _execute(self, step: Plan, bars: Bars, row: int, ts: int) -> list[Event]:
-        "Fill as much of an order as its terms and the bar allow."
-        place, _, _, _, resting, price, rule, lane = step
-        order = resting.order
-        liquidity = "maker" if rule in _MAKES or (rule == "limit_open" and not self._is_first(resting, lane, bars, place)) else "taker"
-        quantity = resting.leaves
-        if order.reduce_only or order.post_only or resting.asleep > 0.0:
-            if order.post_only and liquidity == "taker":
-                return self.end(resting, ts, Kind.CANCEL, f"it would have taken liquidity at {price:g}")
-            if order.reduce_only and resting.sign * self.position[order.symbol] >= 0.0:
-                return self.end(resting, ts, Kind.CANCEL, "there is no position left to reduce")
-            quantity = self.allowed(resting)
-        if quantity > lane.available:
-            quantity = lane.available
-        if quantity <= 0.0 or (order.time_in_force is TimeInForce.FOK and quantity < resting.leaves):
-            return []
-        instrument = self.instruments[order.symbol]
-        if instrument.min_notional > 0.0 and not resting.fills and not order.reduce_only:
-            if resting.leaves * price * instrument.multiplier < instrument.min_notional:
-                return self.end(resting, ts, Kind.CANCEL, f"its value was below the {instrument.min_notional:g} that {order.symbol!r} needs")
-        lane.available -= quantity
-        got, fee, currency = self._price(resting, quantity, price, liquidity, lane, bars, row, ts)
-        events = self.fill(resting, quantity, got, ts, fee, currency, rule, liquidity, "bar", row, place, price)
-        if order.reduce_only and resting.alive and resting.sign * self.position[order.symbol] >= 0.0:
-            events += self.end(resting, ts, Kind.CANCEL, "there is no position left to reduce")
-        return events
 
     def _price(self, resting: Resting, quantity: float, price: float, liquidity: str, lane: Lane, bars: Bars, row: int, ts: int) -> tuple[float, float, str]:
         "The price one gets, the fee, and its currency."
@@ -311,11 +291,42 @@ class _Executions(_Meeting):
                 self.market.act(action)
         return super().act(action)
 
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #d06f1822
+class _Executions(_Pricing):
+    "The part of a venue that makes fills and ends orders."
+
+    def _execute(self, step: Plan, bars: Bars, row: int, ts: int) -> list[Event]:
+        "Fill as much of an order as its terms and the bar allow."
+        place, _, _, _, resting, price, rule, lane = step
+        order = resting.order
+        liquidity = "maker" if rule in _MAKES or (rule == "limit_open" and not self._is_first(resting, lane, bars, place)) else "taker"
+        quantity = resting.leaves
+        if order.reduce_only or order.post_only or resting.asleep > 0.0:
+            if order.post_only and liquidity == "taker":
+                return self.end(resting, ts, Kind.CANCEL, f"it would have taken liquidity at {price:g}")
+            if order.reduce_only and resting.sign * self.position[order.symbol] >= 0.0:
+                return self.end(resting, ts, Kind.CANCEL, "there is no position left to reduce")
+            quantity = self.allowed(resting)
+        if quantity > lane.available:
+            quantity = lane.available
+        if quantity <= 0.0 or (order.time_in_force is TimeInForce.FOK and quantity < resting.leaves):
+            return []
+        instrument = self.instruments[order.symbol]
+        if instrument.min_notional > 0.0 and not resting.fills and not order.reduce_only:
+            if resting.leaves * price * instrument.multiplier < instrument.min_notional:
+                return self.end(resting, ts, Kind.CANCEL, f"its value was below the {instrument.min_notional:g} that {order.symbol!r} needs")
+        lane.available -= quantity
+        got, fee, currency = self._price(resting, quantity, price, liquidity, lane, bars, row, ts)
+        events = self.fill(resting, quantity, got, ts, fee, currency, rule, liquidity, "bar", row, place, price)
+        if order.reduce_only and resting.alive and resting.sign * self.position[order.symbol] >= 0.0:
+            events += self.end(resting, ts, Kind.CANCEL, "there is no position left to reduce")
+        return events
+
     def _is_first(self, resting: Resting, lane: Lane, bars: Bars, place: float) -> bool:
         "Whether an order trades at the first point that it sees."
         return place == 0.0 and self._view.is_first_chance(bars, lane.row, lane.column, resting.since)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #f92fdbc5
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #ec36bc4e
 class _Rounds(_Executions):
     "What goes on around the fills of a row."
 
@@ -339,15 +350,17 @@ class _Rounds(_Executions):
         "Note the session in which DAY orders have met their first bar."
         for name, resting in list(self._fresh.items()):
             column = self._lanes[resting.order.symbol].column
+            if resting.alive and self._missed(resting, bars, row):
+                continue
             if not resting.alive or (column >= 0 and bars.close.item(row, column) == bars.close.item(row, column)):
                 resting.session = max(resting.session, session)
                 del self._fresh[name]
 
-    def _end_chances(self, immediate: list[Resting], row: int, ts: int) -> Iterator[Event]:
+    def _end_chances(self, immediate: list[Resting], bars: Bars, row: int, ts: int) -> Iterator[Event]:
         "End immediate orders and auction orders that have had their chance."
         immediate += [r for _, r in self._taken if r.immediate and r not in immediate]
         for resting in immediate:
-            if resting.alive:
+            if resting.alive and not self._missed(resting, bars, row):
                 yield from self.end(resting, ts, Kind.CANCEL, f"{resting.leaves!r} could not be filled at the first chance")
         over, self._auctioned = self._auctioned, []
         for resting, problem in over:
@@ -364,7 +377,7 @@ class _Rounds(_Executions):
                     lane.always.pop(resting.order.client_order_id, None)
                 self._mark(lane)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #2356e302
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #93886342
 class SimulatedVenue(_Rounds):
     "A venue that fills orders from bars."
 
@@ -413,7 +426,7 @@ class SimulatedVenue(_Rounds):
                         self._join(events, step, bars, row, plan)
                     yield from events
             if immediate or self._immediate or self._auctioned:
-                yield from self._end_chances(immediate, row, ts)
+                yield from self._end_chances(immediate, bars, row, ts)
         finally:
             self._put_back()
         if self._days and bars.interval == "1d":

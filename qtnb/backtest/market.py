@@ -175,7 +175,7 @@ class BarMarket(_BarNow):
     def _count(self) -> None:
         "Find the starts of the sessions that have come since the last time."
         bars, first = self.bars, self._counted - 1
-        days = (bars.ts[first:] - 1) // DAY_NS
+        days = (bars.ts[first:] - 1) // DAY_NS if bars.sessions is None else bars.session[first:]
         self._starts += (first + 1 + np.flatnonzero(np.diff(days))).tolist()
         self._counted = len(bars)
 

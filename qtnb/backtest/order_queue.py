@@ -8,19 +8,16 @@ __all__ = ['Kind', 'DAY_NS', 'OrderQueue', 'story']
 # %% ../../nbs/backtest/02c_order_queue.ipynb #d7254067
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from .resting import Resting, after_dividend, after_split, change_terms, replace_problem
-from ..core.events import CorporateAction, Event, OrderEventKind, OrderUpdate, Replace
+from ..core.events import CorporateAction, Event, OrderEventKind, Replace, make_update
 from ..enums import OrderType, TimeInForce
-from ..types import Fill, Instrument, Order, order_problem
+from ..types import Fill, Instrument, Order, make_fill, order_problem, with_terms
 from ..utils.math import floor_to_step
-from ..utils.values import maker
 
 # %% ../../nbs/backtest/02c_order_queue.ipynb #de48a479
 Kind = OrderEventKind
-_make_fill, _make_update = maker(Fill), maker(OrderUpdate)  # the same values, made quicker
 _MARKET, _LIMIT, _STOP, _STOP_LIMIT = OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT
 _DAY, _GTC = TimeInForce.DAY, TimeInForce.GTC
 
@@ -99,7 +96,7 @@ class _Ends(_Working):
     ) -> list[Event]:  # its end, then what follows for its children
         "End an order."
         self._remove(resting)
-        events: list[Event] = [_make_update(ts, resting.order.client_order_id, kind, reason)]
+        events: list[Event] = [make_update(ts, resting.order.client_order_id, kind, reason)]
         for child in self._children.pop(resting.order.client_order_id, ()):
             if child.alive:
                 events += self._orphan(child, ts, resting.filled > 0.0)
@@ -133,8 +130,8 @@ class _Ends(_Working):
         if awake <= 0.0:
             return self.end(child, ts, Kind.CANCEL, "its parent ended, and what had filled of it is covered")
         quantity = child.filled + awake
-        child.order, child.leaves, child.asleep = replace(child.order, quantity=quantity), awake, 0.0
-        return [_make_update(ts, child.order.client_order_id, Kind.REPLACE, "its parent ended when a part had filled", quantity)]
+        child.order, child.leaves, child.asleep = with_terms(child.order, quantity), awake, 0.0
+        return [make_update(ts, child.order.client_order_id, Kind.REPLACE, "its parent ended when a part had filled", quantity)]
 
 # %% ../../nbs/backtest/02c_order_queue.ipynb #70a92db2
 class _Families(_Ends):
@@ -146,9 +143,9 @@ class _Families(_Ends):
         same = order.symbol == filled.order.symbol and sibling.sign == filled.sign
         if not same or sibling.leaves - quantity <= 1e-12 * order.quantity:
             return self.end(sibling, ts, Kind.CANCEL, f"order {filled.order.client_order_id} of its group filled")
-        sibling.order = replace(order, quantity=order.quantity - quantity)
+        sibling.order = with_terms(order, order.quantity - quantity)
         sibling.leaves -= quantity
-        return [_make_update(ts, order.client_order_id, Kind.REPLACE, f"{quantity:g} of its group filled", sibling.order.quantity)]
+        return [make_update(ts, order.client_order_id, Kind.REPLACE, f"{quantity:g} of its group filled", sibling.order.quantity)]
 
     def _wake_children(self, name: str, parent: Resting, before: float, ts: int) -> list[Event]:
         "Wake as much of each child as has filled of its parent."
@@ -159,7 +156,7 @@ class _Families(_Ends):
             child.asleep *= parent.leaves / before
             if child.held and self.awake(child) > 0.0:
                 self._release(child, ts)
-                events.append(_make_update(ts, child.order.client_order_id, Kind.RELEASE))
+                events.append(make_update(ts, child.order.client_order_id, Kind.RELEASE))
         return events
 
     def _release(self, child: Resting, ts: int) -> None:
@@ -202,7 +199,7 @@ class _Fills(_Families):
         resting.leaves = before - quantity
         self.position[symbol] += resting.sign * quantity - (fee if fee_currency and fee_currency == instrument.base else 0.0)
         events: list[Event] = [
-            _make_fill(
+            make_fill(
                 ts, f"{name}-{resting.fills}", name, symbol, order.side, quantity, price, fee, instrument.currency, rule, liquidity,
                 fee_currency, source, row, place, reference, queue_ahead,
             )
@@ -226,7 +223,7 @@ class _Requests(_Fills):
         "Take an order, or say why not."
         name = order.client_order_id
         if reason := self.refusal(order):
-            return [_make_update(order.ts, name, Kind.REJECT, reason)]
+            return [make_update(order.ts, name, Kind.REJECT, reason)]
         self._number += 1
         resting = self.working[name] = Resting(order, self._number)
         if order.time_in_force is TimeInForce.GTD:
@@ -236,10 +233,10 @@ class _Requests(_Fills):
         if order.parent:
             self._follow(resting)
             if resting.held:
-                return [_make_update(order.ts, name, Kind.HOLD)]
+                return [make_update(order.ts, name, Kind.HOLD)]
         self._register(resting)
         self.arrive(resting)
-        return [_make_update(order.ts, name, Kind.ACCEPT)]
+        return [make_update(order.ts, name, Kind.ACCEPT)]
 
     def _follow(self, child: Resting) -> None:
         "Tie a child to its parent."
@@ -252,13 +249,13 @@ class _Requests(_Fills):
         elif self._ended[order.parent] < 1.0 - 1e-9:
             lot = self.instruments[order.symbol].lot_size
             child.leaves = max(floor_to_step(order.quantity * self._ended[order.parent], lot), lot)
-            child.order = replace(order, quantity=child.leaves)
+            child.order = with_terms(order, child.leaves)
 
     def cancel(self, client_order_id: str, ts: int) -> list[Event]:
         "End an order, or say that it does not work any more."
         resting = self.working.get(client_order_id)
         if resting is None:
-            return [_make_update(ts, client_order_id, Kind.CANCEL_REJECT, "the order does not work any more")]
+            return [make_update(ts, client_order_id, Kind.CANCEL_REJECT, "the order does not work any more")]
         return self.end(resting, ts, Kind.CANCEL, "asked for")
 
     def replace(self, change: Replace) -> list[Event]:
@@ -267,7 +264,7 @@ class _Requests(_Fills):
         resting = self.working.get(name)
         reason = "the order does not work any more" if resting is None else replace_problem(resting, *terms)
         if reason or resting is None:
-            return [_make_update(change.ts, name, Kind.REPLACE_REJECT, reason)]
+            return [make_update(change.ts, name, Kind.REPLACE_REJECT, reason)]
         if not resting.held:
             self.leave(resting)
         awake = 1.0 - resting.asleep / resting.leaves
@@ -281,7 +278,7 @@ class _Requests(_Fills):
             child.asleep = min(child.order.quantity * (resting.leaves / resting.order.quantity), child.leaves)
         if not resting.held:
             self.arrive(resting)
-        return [_make_update(change.ts, name, Kind.REPLACE, "", *terms)]
+        return [make_update(change.ts, name, Kind.REPLACE, "", *terms)]
 
 # %% ../../nbs/backtest/02c_order_queue.ipynb #d8ce8534
 DAY_NS = 86_400_000_000_000
@@ -378,7 +375,7 @@ class OrderQueue(_Clocked):
         resting.version += 1
         if not resting.held:
             self.arrive(resting)
-        return _make_update(ts, order.client_order_id, Kind.REPLACE, reason, order.quantity, order.limit_price, order.stop_price)
+        return make_update(ts, order.client_order_id, Kind.REPLACE, reason, order.quantity, order.limit_price, order.stop_price)
 
 
 def story(

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from .bar_path import Path, Start, Touch, limit_touch, stop_touch, trail_touch
 from ..enums import OrderType, Side, TimeInForce
-from ..types import Order
+from ..types import Order, with_terms
 from ..utils.math import floor_to_step
 
 # %% ../../nbs/backtest/02b_resting.ipynb #f8efa515
@@ -136,8 +136,7 @@ def change_terms(
 ) -> bool:  # whether it loses its place in the queue
     "Give a resting order other terms."
     old = resting.order
-    terms = {"quantity": quantity, "limit_price": limit_price, "stop_price": stop_price}
-    resting.order = new = replace(old, **{k: v for k, v in terms.items() if v is not None})
+    resting.order = new = with_terms(old, quantity, limit_price, stop_price)
     resting.leaves += new.quantity - old.quantity
     resting.version += 1
     resting.lodged = False

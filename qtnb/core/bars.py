@@ -150,12 +150,19 @@ class Bars(_Panel):
         return self._print
 
 # %% ../../nbs/core/00b_bars.ipynb #cfbc024c
+def _by_first_bar(frame: pd.DataFrame) -> list[str]:
+    "The symbols of a frame by their first bar, those that begin together by name."
+    symbols = frame.index.get_level_values("symbol")
+    first = pd.Series(frame.index.get_level_values("ts").asi8).groupby(np.asarray(symbols), sort=True).min()  # type: ignore[attr-defined]
+    return first.sort_values(kind="stable").index.tolist()
+
+
 def bars_from_frame(
     frame: pd.DataFrame,  # index (ts, symbol), columns open high low close volume
     *,
     interval: str | None = None,  # length of a bar; None takes it from `frame.attrs`, else "1d"
     adjust: str | None = None,  # what the prices contain; None takes it from `frame.attrs`, else "none"
-    symbols: Sequence[str] | None = None,  # column order; None takes the order of appearance
+    symbols: Sequence[str] | None = None,  # column order; None takes them by their first bar, then by name, however the rows are sorted
 ) -> Bars:  # the panel
     "Turn a long frame of bars into a panel; raise DataError on naive time or missing columns."
     missing = [name for name in FIELDS if name not in frame.columns]
@@ -167,7 +174,7 @@ def bars_from_frame(
     level = frame.index.levels[0]  # type: ignore[attr-defined]
     if getattr(level, "tz", None) is None:
         raise DataError("`ts` of the frame was naive; give it a time zone, for example `frame.tz_localize('UTC', level='ts')`.")
-    present = list(dict.fromkeys(frame.index.get_level_values("symbol")))
+    present = _by_first_bar(frame)
     names = list(symbols) if symbols is not None else present
     for name in names:
         if name not in present:

@@ -12,7 +12,6 @@ from .desk import Lane
 from .errors import DataError
 from .events import SetTimer
 from .market import Market
-from ..types import Order
 
 # %% ../../nbs/core/05e_crew.ipynb #001fbc46
 class Crew(Market):
@@ -24,8 +23,6 @@ class Crew(Market):
         "Nobody is employed yet."
         self._timer_owner: dict[str, tuple[Lane, Any, str]] = {}
         self._schedules: dict[str, Any] = {}
-        self._owners: dict[str, Any] = {}  # algorithm by the name of an order
-        self._owner: Any = None  # algorithm that is being called
 
     def own_timer(self, name: str, lane: Lane) -> str:
         "Note whose timer a name is; returns the name under which it runs."
@@ -69,12 +66,6 @@ class Crew(Market):
             self._owner = before
         if algorithm.is_done and algorithm in lane.algorithms:
             lane.algorithms.remove(algorithm)
-
-    def submit(self, lane: Lane, order: Order) -> str:
-        "Name, check and send an order, and note which algorithm wrote it."
-        if self._owner is not None:
-            self._owners[order.client_order_id] = self._owner
-        return super().submit(lane, order)
 
     def tell(self, lane: Lane, hook: str, client_order_id: str, news: Any) -> None:
         "Tell a strategy, and the algorithm that wrote the order, what became of it."

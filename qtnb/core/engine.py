@@ -14,7 +14,7 @@ import numpy as np
 
 from .bars import Bars, BarsWindow
 from .bars_now import BarsNow
-from .book import Book
+from .book import Book, sleeve
 from .context import Context, Marks
 from .crew import Crew
 from .desk import Lane
@@ -36,7 +36,7 @@ from qtnb.core.events import (
 )
 from .orders import OrderState
 from .protocols import OrderCheck
-from ..enums import OrderStatus, OrderType, Side, TimeInForce
+from ..enums import FINAL_STATUSES, OrderStatus, OrderType, Side, TimeInForce
 from ..types import Fill, Order, Quote, Trade
 
 # %% ../../nbs/core/06_engine.ipynb #50c1b140
@@ -55,15 +55,15 @@ class _Account(Crew):
             raise ConfigError(f"`shares` was {given}; it needs one number above 0 for each of the {len(names)} strategies, together at most 1.")
         self.shares = given
         for strategy, share in zip(strategies, given, strict=True):
-            lane = Lane(strategy, self.run_id, self.book if len(names) == 1 else self._sleeve(share))
+            lane = Lane(strategy, self.run_id, self.book if len(names) == 1 else sleeve(self.book, share))
             lane.context = Context(self, lane)
             self.lanes.append(lane)
             self._by_name[lane.name] = lane
 
-    def _sleeve(self, share: float) -> Book:
-        "A book with a share of the cash."
-        cash = {currency: amount * share for currency, amount in self.book.initial_cash.items()}
-        return Book(self.instruments, cash=cash, base_currency=self.book.base_currency, fx=self.book.fx)
+    def settle(self) -> None:
+        "Let what falls due by now be paid: trades that settle, dividends on their pay date."
+        for book in self.books():
+            book.settle(self.ts)
 
     def books(self) -> list[Book]:
         "The account, and the sleeves when there are several strategies."
@@ -101,6 +101,8 @@ class _Stepping(_Account):
         self.ts = self._times[row]
         if self.splits or self.last:
             self._refresh()
+        if self.ts >= self.book.next_due:
+            self.settle()
         for lane in self.lanes:
             try:
                 lane.on_data(lane.context, bars)
@@ -119,17 +121,21 @@ class _Stepping(_Account):
         if len(self.lanes) > 1 or self.lanes[0].algorithms or self.splits or self.last:
             return row + 1, self.step(row)
         lane, bars, times = self.lanes[0], self._bars, self._times
-        on_data, context = lane.on_data, lane.context
+        on_data, context, algorithms = lane.on_data, lane.context, lane.algorithms
         try:
             for now in range(row, stop):
                 self.row = bars._row = now
                 self.ts = times[now]
                 on_data(context, bars)
-                if self._out:
-                    return now + 1, self.flush()
+                if self._out or algorithms:
+                    break
+            else:
+                return stop, ()
         except Exception as error:
             raise self.strategy_error(lane, "on_data", error) from error
-        return stop, ()
+        for algorithm in tuple(algorithms):
+            self.direct(lane, algorithm, "on_data", bars)
+        return self.row + 1, self.flush()
 
     def step_other(self, interval: str, row: int, ts: int) -> Sequence[Command]:
         "Handle the bars of one row of a panel of another interval."
@@ -191,6 +197,13 @@ class TradingEngine(_Stepping):
             self.call(lane, "on_start")
         return self.flush()
 
+    def dismiss(self) -> None:
+        "Let go of the strategies and of what they saw, so that the memory of a run is free as soon as nobody looks at it."
+        for lane in self.lanes:
+            lane.context, lane.hooks, lane.algorithms = None, {}, []
+        self.context, self.marks = None, {}
+        self.lanes, self._timer_owner, self._owners = [], {}, {}
+
     def stop(self, ts: int) -> Sequence[Command]:
         "Tell the strategies that the run is over."
         self.ts = max(self.ts, ts)
@@ -243,13 +256,13 @@ def _handle_timer(engine: TradingEngine, timer: TimerEvent) -> None:
 # %% ../../nbs/core/06_engine.ipynb #5a46fd6f
 def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
     "Count a fill, book it, and tell the strategy."
-    state = engine.order_state(fill.client_order_id)
+    state = engine.orders.get(fill.client_order_id) or engine.order_state(fill.client_order_id)
     if fill.exec_id in state.exec_ids:
         return
     state.check_fill(fill)
     engine.book.apply_fill(fill)
     state.count_fill(fill)
-    if state.status.is_final:
+    if state.status in FINAL_STATUSES:
         engine.drop(state)
     lane = engine.lane_of(state.order)
     if lane.book is not engine.book:
@@ -260,12 +273,12 @@ def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
 
 def _handle_update(engine: TradingEngine, update: OrderUpdate) -> None:
     "Move an order along its graph and tell the strategy."
-    state = engine.order_state(update.client_order_id)
+    state = engine.orders.get(update.client_order_id) or engine.order_state(update.client_order_id)
     before = state.status
     after = state.apply(update)
-    if after.is_final:
+    if after in FINAL_STATUSES:
         engine.drop(state)
-    elif before.is_final:
+    elif before in FINAL_STATUSES:
         engine.keep(state)
     if after is not before or update.kind is OrderEventKind.REPLACE:
         lane = engine.lane_of(state.order)

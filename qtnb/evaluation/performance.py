@@ -339,8 +339,13 @@ def rolling_drawdown(
     return (curve / curve.rolling(window).max() - 1.0).rename("drawdown")
 
 # %% ../../nbs/evaluation/01_performance.ipynb #0daf0290
+def _traded(fills: pd.DataFrame) -> np.ndarray:
+    "Value of each fill, positive: in the base currency when the frame knows it, else quantity times price."
+    return np.abs(fills["value_base"].to_numpy(float) if "value_base" in fills else fills["quantity"].to_numpy(float) * fills["price"].to_numpy(float))
+
+
 def turnover(
-    fills: pd.DataFrame,  # fills with columns ts, quantity, price
+    fills: pd.DataFrame,  # fills with columns ts, quantity, price; value_base is used when it is there
     equity: pd.Series,  # account value indexed by ts, shape (T,)
 ) -> pd.Series:  # traded value over equity, decimal, indexed like the equity, shape (T,)
     "Two-sided turnover of each period."
@@ -349,7 +354,7 @@ def turnover(
     if len(rows) and rows.max() >= len(ns):
         raise DataError(f"`fills` held one at {fills['ts'].max()}, after the last equity row ({equity.index[-1]}); "
                         "every fill needs an equity row at or after it; pass the whole curve.")
-    traded = np.bincount(rows, weights=np.abs(fills["quantity"].to_numpy(float) * fills["price"].to_numpy(float)), minlength=len(ns))
+    traded = np.bincount(rows, weights=_traded(fills), minlength=len(ns))
     before = np.append(values[:1], values[:-1])
     return pd.Series(traded / np.where(before > 0, before, math.nan), index=equity.index, name="turnover")
 
@@ -444,8 +449,8 @@ def _trading_figures(equity: pd.Series, fills: pd.DataFrame | None, account: pd.
     "Costs and turnover from fills, exposure from the account."
     values: dict[str, Scalar] = {}
     if fills is not None:
-        traded = float(np.abs(fills["quantity"].to_numpy(float) * fills["price"].to_numpy(float)).sum())
-        fees, known = float(fills["fee"].to_numpy(float).sum()), equity.dropna()
+        traded, known = float(_traded(fills).sum()), equity.dropna()
+        fees = float(fills["fee_base" if "fee_base" in fills else "fee"].to_numpy(float).sum())
         rate = float(np.nansum(turnover(fills, known))) / (len(known) - 1) * per_year if len(known) > 1 else math.nan
         values |= {"fills": len(fills), "traded_value": traded, "fees": fees, "fees_bps": 1e4 * _over(fees, traded), "turnover": rate}
     if account is not None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RunLike', 'headline', 'Panel', 'growth_panels', 'risk_panels', 'holding_panels', 'Table', 'figure_tables',
-           'calendar_tables', 'trading_tables', 'flat_facts', 'render_tearsheet']
+           'calendar_tables', 'trading_tables', 'trade_tables', 'flat_facts', 'render_tearsheet']
 
 # %% ../../nbs/evaluation/20_tearsheet.ipynb #7a1a084a
 import math
@@ -40,7 +40,7 @@ class RunLike(Protocol):
     @property
     def weights(self) -> pd.DataFrame: ...  # position value over equity, shape (T, N)
     @property
-    def metrics(self) -> dict[str, float | str]: ...  # figure -> value
+    def metrics(self) -> Mapping[str, float | str]: ...  # figure -> value
     @property
     def manifest(self) -> dict[str, Any]: ...  # facts about the run
 
@@ -227,6 +227,50 @@ def _counts(values: pd.Series) -> list[list[str]]:
     "How often each value occurs, most frequent first."
     return [[str(k) or "not stated", f"{n:,}"] for k, n in values.value_counts().sort_index().sort_values(ascending=False, kind="stable").items()]
 
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #728da523
+def trade_tables(
+    run: RunLike,  # the run; its `trades` and `costs` are shown when it has them
+) -> list[Table]:  # costs by kind, round trips in sum, the best and the worst of them
+    "Round trips and costs."
+    trades, costs = getattr(run, "trades", None), getattr(run, "costs", None)
+    tables = []
+    if costs is not None:
+        shown = costs[(costs["amount"] != 0.0) | (costs.index == "total")]
+        units = ("money", "bps", "percent")
+        rows = [[str(kind).capitalize(), *(format_value(v, u) for v, u in zip(r, units, strict=True))] for kind, *r in shown.itertuples()]
+        tables.append(Table("Costs by kind", ["", "Paid", "Of traded value", "Of gross profit"], rows))
+    if trades is not None and len(trades):
+        done = trades[~trades["is_open"]]
+        tables.append(Table("Round trips", ["", "All", "Long", "Short"], _trip_rows([done, done[done["side"] == "long"], done[done["side"] == "short"]])))
+        order = trades["pnl"].sort_values(kind="stable", ascending=False).index
+        tables.append(Table("Best round trips", _TRIP_HEADS, _trips(trades.loc[order[:5]])))
+        tables.append(Table("Worst round trips", _TRIP_HEADS, _trips(trades.loc[order[::-1][:5]])))
+    return tables
+
+
+_TRIP_HEADS = ["", "Side", "Entry", "Exit", "Profit", "Return", "Lowest", "Highest"]
+
+
+def _trips(trades: pd.DataFrame) -> list[list[str]]:
+    "One row per round trip."
+    return [[str(t.symbol), str(t.side), f"{t.entry_ts:%Y-%m-%d}", "open" if t.is_open else f"{t.exit_ts:%Y-%m-%d}",
+             format_value(t.pnl, "money"), *(format_value(v, "percent") for v in (t.gain, t.mae_pct / 100.0, t.mfe_pct / 100.0))]
+            for t in trades.rename(columns={"return": "gain"}).itertuples(index=False)]
+
+
+def _trip_rows(groups: Sequence[pd.DataFrame]) -> list[list[str]]:
+    "What the closed round trips of each group have in common."
+    def figures(group: pd.DataFrame) -> dict[str, str]:
+        pnl = group["pnl"]
+        won, lost, held = pnl[pnl > 0.0], pnl[pnl < 0.0], group["bars_held"].replace(-1, np.nan)
+        values = {"Count": (len(group), "count"), "Winners": (float((pnl > 0.0).mean()), "percent"), "Profit": (float(pnl.sum()), "money"),
+                  "Mean profit": (float(pnl.mean()), "money"), "Mean win": (float(won.mean()), "money"), "Mean loss": (float(lost.mean()), "money"),
+                  "Profit factor": (float(won.sum() / -lost.sum()) if len(lost) else math.nan, "number"), "Mean bars held": (float(held.mean()), "number"),
+                  "Mean worst on the way": (float(group["mae"].mean()), "money"), "Mean best on the way": (float(group["mfe"].mean()), "money")}
+        return {name: format_value(value, unit) for name, (value, unit) in values.items()}
+    known = [figures(group) for group in groups]
+    return [[name, *(k[name] for k in known)] for name in known[0]]
+
 # %% ../../nbs/evaluation/20_tearsheet.ipynb #3be3ec44
 def flat_facts(
     facts: Mapping[str, Any],  # nested JSON-able values
@@ -289,7 +333,8 @@ def _tables(run: RunLike, curve: pd.Series, against: Mapping[str, Any], per_year
     parameters = Table("Parameters", [], flat_facts(dict(run.manifest.get("parameters") or {})), "No parameters were recorded.")
     names = [n for n in METRICS if n in run.metrics]
     return Markup(environment().get_template("tables").render(
-        figures=figure_tables(run.metrics, against), calendar=calendar_tables(curve, per_year), trading=trading_tables(run), parameters=parameters,
+        figures=figure_tables(run.metrics, against), calendar=calendar_tables(curve, per_year), trading=trading_tables(run) + trade_tables(run),
+        parameters=parameters,
         provenance=Table("Provenance", [], provenance), definitions=[(_label(n, run.metrics), METRICS[n][2]) for n in names]))
 
 # %% ../../nbs/evaluation/20_tearsheet.ipynb #75890d63

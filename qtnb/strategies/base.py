@@ -161,7 +161,9 @@ def check_lookahead(
     *,
     cuts: int = 12,  # how many places to cut at
 ) -> list[int]:  # rows at which a cut changed the past; empty when it does not look ahead
-    "Find rows whose weights change when the future is cut off."
+    "Find rows whose weights change when the future is cut off; `backtest.honesty.check_lookahead` also checks strategies of events."
+    if not isinstance(strategy, WeightStrategy):
+        raise ParameterError(f"strategy {strategy!r} states no table of weights; check it with `backtest.honesty.check_lookahead`.")
     whole = strategy.table(bars)
     places = sorted({int(t) for t in np.linspace(1, len(bars) - 1, cuts)})
     moved = []

@@ -68,7 +68,7 @@ class _Parent:
             raise DataError(f"a parent order was to be worked from {self.start} to {self.end}; the end comes after the start.")
         self.arrival_price = math.nan  # last known price when the work began
         self.fills: list[Fill] = []
-        self.children: list[str] = []  # names of its orders, oldest first
+        self.children: dict[str, None] = {}  # names of its orders, oldest first
         self.is_stopped = False
         self._open: list[OrderState] = []
         self._settled = 0.0
@@ -118,7 +118,7 @@ class _Parent:
         if name:
             self._settled += math.fsum(s.filled_quantity for s in self._open if s.filled_quantity >= s.quantity)
             self._open = [s for s in self._open if s.filled_quantity < s.quantity] + [ctx.order_state(name)]
-            self.children.append(name)
+            self.children[name] = None
 
 # %% ../../nbs/strategies/02_execution.ipynb #9e31a7d4
 class Algorithm(_Parent):

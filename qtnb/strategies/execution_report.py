@@ -35,12 +35,12 @@ def vwap(
     typical, volume = ((one.high + one.low + one.close) / 3.0)[traded, 0], one.volume[traded, 0]
     return float((typical * volume).sum() / volume.sum()) if traded.any() else math.nan
 
-# %% ../../nbs/strategies/02a_execution_report.ipynb #e5bf7005
+# %% ../../nbs/strategies/02a_execution_report.ipynb #33227385
 def _executions(parent: Algorithm, fills: Iterable[Fill] | pd.DataFrame | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     "Times, quantities, prices and fees of a parent's fills."
     if isinstance(fills, pd.DataFrame):
         table: Any = fills
-        own = table[[parent.owns(str(name)) for name in table["client_order_id"]]]
+        own = table[np.array([parent.owns(str(name)) for name in table["client_order_id"]], dtype=bool)]
         ts = index_to_ns(pd.DatetimeIndex(own["ts"]))
         rows = [Fill(int(t), "", "", parent.symbol, r.side, r.quantity, r.price, r.fee, r.currency, fee_currency=getattr(r, "fee_currency", ""))
                 for t, r in zip(ts, own.itertuples(), strict=True)]
