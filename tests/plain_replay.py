@@ -262,7 +262,7 @@ class PlainReplay:
         self.cash += cash
         self.fees += fee
         seen = self.tell(order, quantity, cash, fee)
-        self.fills.append((self.ts, seen, order.number, self.row, tick, quantity, fee, math.nan if taker else order.ahead, shown, rule))
+        self.fills.append((self.ts, seen, order.number, self.row, tick, quantity, fee, math.nan if taker else max(order.ahead, 0.0), shown, rule))
 
     def mine(self, side: int) -> list[Order]:
         return sorted((o for o in self.resting if o.side == side), key=lambda o: (-side * o.tick, o.rank))

@@ -7,7 +7,7 @@ __all__ = ['RULES', 'CROSSED', 'THROUGH', 'QUEUE', 'TAKEN', 'price_of', 'tell', 
            'crossed', 'take', 'arrive', 'change', 'handle', 'reached', 'on_trade', 'on_level', 'ticks_of', 'on_best',
            'on_quote', 'shrink', 'hit', 'enter', 'on_order', 'on_event', 'play_one']
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #d9ca20f7
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #28f6743f
 import numpy as np
 
 from .depth import ADD, CLEAR, EXECUTE, LEVEL, NO_ASK, NO_BID, REMOVE, TRADE, clear_side, displayed, set_level
@@ -15,7 +15,7 @@ from .latency import RESPONSE, delay
 from .queue_models import FIFO, ahead_after, compiled, keeps_place, lots_in
 from .replay_orders import CANCELED, FILLED, FOK, LIMIT, MARKET, NEW, POST_ONLY, REJECTED, REPLACE, WORKING, depart, doubled, open_orders, submit
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #80870764
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #00aab2e5
 RULES = ("", "crossed", "through", "queue", "taken")
 CROSSED, THROUGH, QUEUE, TAKEN = (np.int64(code) for code in range(1, 5))  # of one type, so that numba compiles one version
 _BIDS, _ASKS = np.int64(1), np.int64(-1)
@@ -50,7 +50,7 @@ def end(orders, number, status):
     order.status, order.ended, order.leaves = status, orders.venue.ts, 0.0
     tell(orders, number, 0.0, 0.0, 0.0)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #1cb8386d
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #d0260183
 @compiled
 def fill(orders, number, tick, quantity, rule, shown):
     "Execute a part of an order at a price; `shown` is the quantity displayed beside it."
@@ -71,11 +71,11 @@ def fill(orders, number, tick, quantity, rule, shown):
     record = orders.fills[venue.fills]
     record.ts, record.seen, record.order, record.row = venue.ts, seen, number, venue.row
     record.quantity, record.fee, record.displayed, record.tick = quantity, fee, shown, tick
-    record.ahead = np.nan if taker else order.ahead
+    record.ahead = np.nan if taker else max(order.ahead, 0.0)
     record.side, record.rule, record.taker, record.zero = order.side, rule, taker, 0
     venue.fills += 1
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #b2fb72df
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #526c3527
 @compiled
 def join(orders, number, ahead):
     "Let an order rest, with this quantity ahead of it."
@@ -118,7 +118,7 @@ def leave(orders, number):
     else:
         venue.sells, venue.own_ask = count - 1, orders.table[line[0]].tick if count > 1 else NO_ASK
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #4d17f3ca
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #97cba33d
 @compiled
 def serve(orders, number, quantity, rule, shown):
     "Fill a resting order at its own price."
@@ -139,7 +139,7 @@ def crossed(orders):
         number = orders.sells[0]
         serve(orders, number, orders.table[number].leaves, CROSSED, displayed(book, orders.levels, _BIDS, book.bid))
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #b816cd96
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #405708ee
 @compiled
 def take(orders, number):
     "Let an order take what the other side displays."
@@ -185,7 +185,7 @@ def arrive(orders, number):
     join(orders, number, 0.0 if takes else displayed(book, orders.levels, np.int64(order.side), np.int64(order.tick)))
     tell(orders, number, 0.0, 0.0, 0.0)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #e2d101a1
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #ed45ec3c
 @compiled
 def change(orders, number, tick, quantity):
     "Give a resting order another price and quantity, unless as much has filled already."
@@ -222,7 +222,7 @@ def handle(orders):
     else:
         tell(orders, number, 0.0, 0.0, 0.0)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #12156d2e
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #5b9c1edb
 @compiled
 def reached(orders, number, quantity, left):
     "A trade of `quantity` at the order's price, `left` of it after our older orders; returns what it leaves for the next."
@@ -274,7 +274,7 @@ def on_level(orders, side, tick, before, after):
         elif side * (order.tick - tick) < 0:
             break
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #fc8de50c
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #632f5d27
 @compiled
 def ticks_of(price, inverse, size, missing):
     "A price as whole ticks; `missing` when there is none."
@@ -314,7 +314,7 @@ def on_quote(orders, bid, ask, bid_quantity, ask_quantity):
     if venue.own_bid >= ask or venue.own_ask <= bid:
         crossed(orders)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #2bd27e91
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #261ab90c
 @compiled
 def shrink(orders, which, quantity):
     "An order of the data loses quantity: by a cancel, a change or a trade."
@@ -356,7 +356,7 @@ def hit(orders, which, quantity):
                 continue
         place += 1
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #052be674
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #f1102302
 @compiled
 def enter(orders, which, side, tick, quantity):
     "An order of the data enters at the back of the queue."
@@ -387,7 +387,7 @@ def on_order(orders, event):
         shrink(orders, which, entry[1])
         enter(orders, which, np.int64(event.side), np.int64(event.tick), event.quantity)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #27232e9c
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #feca1b0a
 @compiled
 def on_event(orders, event):
     "A row of depth or a trade meets the book and the resting orders."
@@ -409,7 +409,7 @@ def on_event(orders, event):
     if venue.own_bid >= book.ask or venue.own_ask <= book.bid:
         crossed(orders)
 
-# %% ../../nbs/backtest/02p_replay_venue.ipynb #69974eab
+# %% ../../nbs/backtest/02p_replay_venue.ipynb #d3659755
 @compiled
 def play_one(fields, events, before, side, tick, quantity, terms):
     "Let one order arrive before a row, and play all rows."

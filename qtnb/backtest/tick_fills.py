@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QuoteFill', 'TickMarket', 'TickVenue']
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #2a14e9e1
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #5ae642a0
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from ..core.protocols import CostModel, Execution, SlippageModel
 from ..enums import TimeInForce
 from ..types import Instrument, Order, Quote, Trade
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #09f35849
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #1003a253
 @dataclass(frozen=True)
 class QuoteFill:
     "How orders fill on quotes and trades."
@@ -39,7 +39,7 @@ class QuoteFill:
             if getattr(self, name) not in known:
                 raise unknown_name(name, str(getattr(self, name)), known)
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #e854d642
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #8da8f661
 class _Side:
     "One side of the market of a symbol."
 
@@ -92,7 +92,7 @@ class TickMarket:
             return 0.0
         return best.size if price == best.price and best.size > 0.0 else math.inf
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #5e31fd59
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #ed928643
 class _Floor(OrderQueue):
     "Orders and markets by symbol."
 
@@ -127,7 +127,7 @@ class _Floor(OrderQueue):
         if place is not None and resting.alive:
             self._kept[name] = (resting.number, place)
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #670f6fe4
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #d2f26db2
 class _Execution(_Floor):
     "How fills are made."
 
@@ -171,7 +171,7 @@ class _Execution(_Floor):
         limit = far.size if self.rules.partial and far.size > 0.0 else math.inf
         return self.execute(resting, far.price, limit, resting.word or "taken", data)
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #bb326db8
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #79d54cd9
 class _Waking(_Execution):
     "Stops, trails and orders that wait for a touch."
 
@@ -210,7 +210,7 @@ class _Waking(_Execution):
         asleep = [r for r in market.orders.values() if r.phase in (STOP, TOUCH, TRAIL)]
         return [r for r in asleep if self.wakes(r, market.far(r.sign).price if price is None else price)]
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #e6e1cb8e
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #97fff4fc
 class _Settling(_Waking):
     "Orders against the market as it stands."
 
@@ -248,7 +248,7 @@ class _Settling(_Waking):
             if resting.session < 0:
                 resting.session = self.session_of(ts)
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #896176b2
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #1738d330
 class _Moving(_Settling):
     "How the queues follow the market."
 
@@ -278,7 +278,7 @@ class _Moving(_Settling):
         market.open = market.high = market.low = market.close = 0.5 * (quote.bid + quote.ask)
         market.spread, market.session = quote.ask - quote.bid, self.session_of(quote.ts)
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #584da9d3
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #e1717a32
 class _Meeting(_Moving):
     "Quotes and trades meeting orders."
 
@@ -305,11 +305,11 @@ class _Meeting(_Moving):
                 far, limit = market.far(sign).price, resting.order.limit_price or math.nan
                 if resting.alive and resting.phase == LIMIT and sign * (limit - far) >= 0.0:
                     place = market.places.get(resting.order.client_order_id)
-                    yield from self.execute(resting, limit, math.inf, "crossed", data, maker=True, ahead=place.ahead if place else None)
+                    yield from self.execute(resting, limit, math.inf, "crossed", data, maker=True, ahead=max(place.ahead, 0.0) if place else None)
         if self.rules.arrival == "now":
             yield from self.settle(quote.symbol, data)
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #60318fd0
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #ba763777
 class _Trading(_Meeting):
     "Trades meeting orders."
 
@@ -353,7 +353,7 @@ class _Trading(_Meeting):
             yield from self.execute(resting, limit, limit_to, "through" if beyond > 0.0 else "queue", data, maker=True, ahead=ahead)
             ours += resting.filled - before if beyond == 0.0 else 0.0
 
-# %% ../../nbs/backtest/02s_tick_fills.ipynb #8062ad29
+# %% ../../nbs/backtest/02s_tick_fills.ipynb #e8c692c2
 class TickVenue(_Trading):
     "A venue that fills orders from quotes and trades."
 

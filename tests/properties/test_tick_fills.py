@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,3 +105,9 @@ def test_the_venue_and_the_replay_agree(seed: int, rows: int, model: str, partia
         for f in replay.fill_rows
     ]
     assert by_venue(market, plan, QuoteFill(queue=queue, partial=partial)) == compiled
+
+
+def test_numba_is_imported_by_those_who_need_it() -> None:
+    """The package and the engine of bars start without the compiler."""
+    code = "import sys, qtnb, qtnb.backtest.engine; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
