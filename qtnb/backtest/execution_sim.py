@@ -378,9 +378,9 @@ class _Rounds(_Executions):
                     lane.always.pop(resting.order.client_order_id, None)
                 self._mark(lane)
 
-# %% ../../nbs/backtest/02f_execution_sim.ipynb #93886342
-class SimulatedVenue(_Rounds):
-    "A venue that fills orders from bars."
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #a1venue01
+class _Opened(_Rounds):
+    "A venue with its models."
 
     def __init__(
         self,
@@ -396,6 +396,10 @@ class SimulatedVenue(_Rounds):
         self._charges, self._slips = not isinstance(costs, NoCosts), not isinstance(slippage, NoSlippage)
         self._fee_currency = getattr(self.costs, "fee_currency", None)
         self._acted: list[CorporateAction] = []
+
+# %% ../../nbs/backtest/02f_execution_sim.ipynb #93886342
+class SimulatedVenue(_Opened):
+    "A venue that fills orders from bars."
 
     def match(
         self,

@@ -44,7 +44,8 @@ def parameters_of(
 
 def _plain_state(strategy: Any) -> dict[str, Any]:
     "The plain attributes of a strategy that declares no parameters."
-    if hasattr(strategy, "parameters") and len(gc.get_referents(strategy)) <= 2:
+    known = (type(strategy), getattr(strategy, "parameters", None))
+    if all(any(held is one for one in known) for held in gc.get_referents(strategy)):
         return {}  # it holds its parameters and its class; to look into `__dict__` would slow its attributes down for the whole run
     return {k: v for k, v in sorted(getattr(strategy, "__dict__", {}).items()) if isinstance(v, (int, float, str, type(None)))}
 

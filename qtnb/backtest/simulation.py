@@ -58,9 +58,9 @@ class Keeping(Protocol):
         "What holding and owing bring about, once the fills of `ts` are booked; each is handled before the next is asked for."
         ...
 
-# %% ../../nbs/backtest/04c_simulation.ipynb #f4ca0d8b
-class Carrier:
-    "What carries events to the core and commands to the venue."
+# %% ../../nbs/backtest/04c_simulation.ipynb #a1carry01
+class _Post:
+    "What carries single events and commands."
 
     def __init__(self, engine: TradingEngine, venue: Matching, bars: Bars, keeper: Keeping | None = None):
         "A simulation that has not begun."
@@ -113,6 +113,10 @@ class Carrier:
                 self.fills.append(event)
             for command in process(event):
                 answers.extend(self.send(command))
+
+# %% ../../nbs/backtest/04c_simulation.ipynb #f4ca0d8b
+class Carrier(_Post):
+    "What carries events to the core and commands to the venue."
 
     def act(self, action: CorporateAction) -> None:
         "Let a corporate action take effect: first in the book, then on the orders that work."

@@ -81,12 +81,12 @@ class _Account(Crew):
         for lane, weight in zip(self.lanes, weights, strict=True):
             lane.book.apply_cash(CashFlow(flow.ts, flow.kind, flow.amount * weight, flow.currency, flow.symbol, flow.note))
 
-# %% ../../nbs/core/06_engine.ipynb #c9652082
+# %% ../../nbs/core/06_engine.ipynb #a1walk01
 _LEARNING = 1_000  # rows after which a walk looks again whether the closes are read
 
 
-class _Stepping(_Account):
-    "The part of an engine that goes over the rows of its panels."
+class _Stepper(_Account):
+    "The part of an engine that handles one row."
 
     def at_close(self, row: int) -> None:
         "Know the closes of a row before the strategies do: for whoever looks after the account."
@@ -115,6 +115,10 @@ class _Stepping(_Account):
             for algorithm in tuple(lane.algorithms):
                 self.direct(lane, algorithm, "on_data", bars)
         return self.flush() if self._out else ()
+
+# %% ../../nbs/core/06_engine.ipynb #c9652082
+class _Stepping(_Stepper):
+    "The part of an engine that goes over the rows of its panels."
 
     def walk(
         self,
