@@ -231,7 +231,9 @@ def where_it_failed(
         frame = trace.tb_frame
         module = str(frame.f_globals.get("__name__", ""))
         if not module.startswith((own + ".", "numpy", "pandas")):
-            place = f"{frame.f_code.co_filename}:{trace.tb_lineno}, in {frame.f_code.co_name}"
+            file = frame.f_code.co_filename
+            cell = "ipykernel_" in file or file.startswith("<ipython")  # a name that means nothing once the kernel is gone
+            place = f"{'notebook cell, line ' if cell else f'{file}:'}{trace.tb_lineno}, in {frame.f_code.co_name}"
             names = ["symbol", *[n for n in frame.f_locals if n != "symbol"]]
             symbol = next((v for n in names if isinstance(v := frame.f_locals.get(n), str) and v in symbols), symbol)
         trace = trace.tb_next
