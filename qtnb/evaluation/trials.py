@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TrialReturns', 'clean_trials', 'TrialMoments', 'trial_moments', 'TrialGroups', 'group_trials']
 
-# %% ../../nbs/evaluation/41_trials.ipynb #6f514c61
+# %% ../../nbs/evaluation/41_trials.ipynb #ff617511
 import math
 from dataclasses import dataclass
 
@@ -14,15 +14,13 @@ import pandas as pd
 
 from ..core.errors import ConfigError, DataError
 
-# %% ../../nbs/evaluation/41_trials.ipynb #64a45389
+# %% ../../nbs/evaluation/41_trials.ipynb #c991a893
 TrialReturns = pd.DataFrame | np.ndarray  # simple returns, decimal, shape (T, M): one row per period, one column per trial
 _EPSILON = 16 * np.finfo(float).eps  # dispersion of returns below this is rounding
 
 
 def clean_trials(
-    returns: TrialReturns,  # simple returns, decimal, shape (T, M), M >= 2, without holes
-    *,
-    rows: int = 4,  # least number of periods
+    returns: TrialReturns,  # simple returns, decimal, shape (T, M), M >= 2 and T >= 4, without holes
 ) -> tuple[np.ndarray, list[str]]:  # float64 of shape (T, M); the names of the trials
     "Check the returns of all trials."
     names = [str(c) for c in getattr(returns, "columns", ())]
@@ -31,8 +29,8 @@ def clean_trials(
         raise DataError(f"`returns` had shape {values.shape}; a table of periods by at least 2 trials is needed; pass the returns of every trial "
                         "that was made, or judge a single one by `probabilistic_sharpe_ratio`.")
     names = names or [str(n) for n in range(values.shape[1])]
-    if len(values) < rows:
-        raise DataError(f"`returns` had {len(values)} rows; at least {rows} periods are needed; pass a longer record.")
+    if len(values) < 4:
+        raise DataError(f"`returns` had {len(values)} rows; at least 4 periods are needed; pass a longer record.")
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         raise DataError(f"`returns` held {values[row, column]} in row {row} of trial {names[column]!r}; every trial needs a finite return in every "
@@ -44,7 +42,7 @@ def clean_trials(
                         "the table and count them by `trials`.")
     return values, names
 
-# %% ../../nbs/evaluation/41_trials.ipynb #9af00ab5
+# %% ../../nbs/evaluation/41_trials.ipynb #f1a21e4c
 @dataclass(frozen=True, eq=False, slots=True)
 class TrialMoments:
     "Figures of each trial, arrays of shape (M,)."
@@ -72,7 +70,7 @@ def trial_moments(
         excess_kurtosis=(n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * kurtosis + 6.0),
     )
 
-# %% ../../nbs/evaluation/41_trials.ipynb #f9377018
+# %% ../../nbs/evaluation/41_trials.ipynb #2f0f91e8
 @dataclass(frozen=True, eq=False, slots=True)
 class TrialGroups:
     "Trials put together by how alike their returns are."
@@ -91,7 +89,7 @@ class TrialGroups:
         "Sample variance (K - 1) of the groups' Sharpe ratios, per period squared; 0 for one group."
         return float(self.sharpe.var(ddof=1)) if self.count > 1 else 0.0
 
-# %% ../../nbs/evaluation/41_trials.ipynb #de646248
+# %% ../../nbs/evaluation/41_trials.ipynb #86ce1dd0
 def group_trials(
     returns: TrialReturns,  # simple returns, decimal, shape (T, M)
     *,
