@@ -22,14 +22,14 @@ from .deflation import minimum_track_record_length, probabilistic_sharpe_ratio
 from .returns import infer_periods_per_year, period_rate
 from .trials import TrialGroups, TrialReturns, clean_trials, group_trials, trial_moments
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #91ad40ad
+# %% ../../nbs/evaluation/43_overfitting.ipynb #5390b5d4
 FIGURES: dict[str, tuple[str, str, str]] = {
     "deflated_sharpe": ("Deflated Sharpe ratio", "percent", "Probability that the best trial has more skill than the luckiest of all trials has without any."),
     "deflated_sharpe_groups": ("Deflated, trials alike as one", "percent", "The same, lenient: groups of correlated trials count once."),
     "overfitting_probability": ("Probability of overfitting", "percent", "Share of halves whose best trial was not above the median of the other half (CSCV)."),
-    "haircut_sharpe_bonferroni": ("Sharpe ratio after haircut", "number", "Annual ratio left when the p-value is multiplied by the number of trials (Bonferroni)."),
-    "haircut_sharpe_bhy": ("After haircut, lenient", "number", "Annual ratio left under the false-discovery rate of Benjamini, Hochberg and Yekutieli."),
-    "haircut": ("Haircut", "percent", "Share of the best trial's ratio that the strict haircut takes; 100% leaves nothing."),
+    "haircut_sharpe_bonferroni": ("Sharpe ratio after haircut", "number", "Annual ratio left when the p-value is multiplied by the number of trials."),
+    "haircut_sharpe_bhy": ("After haircut by BHY", "number", "Annual ratio left under the false-discovery rate of Benjamini, Hochberg and Yekutieli."),
+    "haircut": ("Haircut", "percent", "Share of the best trial's ratio that the (Bonferroni) haircut takes; 100% leaves nothing."),
     "expected_maximum": ("Sharpe ratio of luck", "number", "Annual ratio that the best of as many trials without skill is expected to show."),
     "sharpe": ("Sharpe ratio as selected", "number", "Annual ratio of the best trial; biased upwards, because it was chosen for being large."),
     "probabilistic_sharpe": ("Probabilistic, as if alone", "percent", "Probability that the true ratio exceeds 0, if nothing else had been tried."),
@@ -42,13 +42,13 @@ FIGURES: dict[str, tuple[str, str, str]] = {
     "kurtosis": ("Excess kurtosis", "number", "Bias-corrected sample kurtosis (G2) less 3 of the best trial; 0 for a normal distribution."),
 }
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #edeb86f3
+# %% ../../nbs/evaluation/43_overfitting.ipynb #5672d670
 FIGURES |= {
     "periods": ("Periods", "count", "Returns of each trial."),
     "years": ("Years", "number", "Periods over periods per year."),
     "track_record_years": ("Years to be sure, alone", "number", "Length from which on the ratio is above 0 with 95%, had it been the only trial."),
     "backtest_years": ("Years against luck", "number", "Length below which the best of as many independent trials without skill shows this ratio."),
-    "trials_allowed": ("Trials that the years allow", "count", "Number of independent trials without skill whose best stays below this ratio."),
+    "trials_allowed": ("Trials that the years allow", "count", "Most trials without skill whose best stays below this ratio; blank beyond 10 million."),
 }
 
 # %% ../../nbs/evaluation/43_overfitting.ipynb #6c20a777
@@ -96,7 +96,7 @@ class OverfittingReport:
         cells = self.to_frame()[["definition", "label", "text"]].itertuples(index=False)
         return f"<p><b>{escape(self.verdict)}</b></p><table>" + "".join(row.format(*(escape(c) for c in line)) for line in cells) + "</table>"
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #dd91d6df
+# %% ../../nbs/evaluation/43_overfitting.ipynb #a8e3998b
 def overfitting_from_figures(
     annual_sharpes: Sequence[float] | np.ndarray | pd.Series,  # annual Sharpe ratio of each trial, shape (M,), M >= 2; a Series names them
     observations: int,  # returns of each trial, T
@@ -108,11 +108,10 @@ def overfitting_from_figures(
 ) -> OverfittingReport:
     "Judge the best trial of a search by the Sharpe ratios of all."
     sharpes = np.asarray(annual_sharpes, dtype=np.float64)
-    index = getattr(annual_sharpes, "index", None)
-    names = [str(n) for n in (index if isinstance(index, pd.Index) else range(sharpes.size))]
     if sharpes.ndim != 1 or len(sharpes) < 2:
         raise DataError(f"`annual_sharpes` had shape {sharpes.shape}; the ratios of at least 2 trials are needed; pass those of every trial, "
                         "or judge a single one by `probabilistic_sharpe_ratio`.")
+    names = [str(n) for n in pd.Series(annual_sharpes).index]
     if not np.isfinite(sharpes).all():
         at = int(np.argmax(~np.isfinite(sharpes)))
         raise DataError(f"`annual_sharpes` held {sharpes[at]} for trial {names[at]!r}; each trial in the list needs a ratio; "
@@ -131,7 +130,7 @@ def _counted(trials: int | None, known: int) -> int:
         raise ConfigError(f"`trials` was {trials!r}, but {known} trials are in the table; count them and all others that were tried, in whole numbers.")
     return known if trials is None else int(trials)
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #f18420a2
+# %% ../../nbs/evaluation/43_overfitting.ipynb #d0e27cf8
 def _deflated(sharpes: np.ndarray, observations: int, best: int, count: int, per_year: float, skewness: float, excess_kurtosis: float) -> dict[str, float]:
     "The figures that need no returns, from ratios per period."
     root, own, variance = math.sqrt(per_year), float(sharpes[best]), float(sharpes.var(ddof=1))
@@ -155,10 +154,16 @@ def _deflated(sharpes: np.ndarray, observations: int, best: int, count: int, per
         "years": years,
         "track_record_years": minimum_track_record_length(own, **shape) / per_year,
         "backtest_years": minimum_backtest_length(count, annual_sharpe=annual) if annual > 0.0 else math.nan,
-        "trials_allowed": float(maximum_trials(years, annual_sharpe=annual)) if annual > 0.0 else math.nan,
+        "trials_allowed": _allowed(years, annual),
     }
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #49966150
+
+def _allowed(years: float, annual: float) -> float:
+    "Trials that the years allow; NaN for a ratio of 0 or less, infinite beyond what `maximum_trials` counts."
+    found = maximum_trials(years, annual_sharpe=annual) if annual > 0.0 else math.nan
+    return math.inf if found >= 10_000_000 else float(found)
+
+# %% ../../nbs/evaluation/43_overfitting.ipynb #3d653fbb
 def overfitting_report(
     returns: TrialReturns,  # simple returns, decimal, shape (T, M), M >= 2, without holes; a frame names its trials
     *,
