@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIGURES', 'OverfittingReport', 'overfitting_from_figures', 'overfitting_report']
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #1982341e
+# %% ../../nbs/evaluation/43_overfitting.ipynb #60852a50
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +22,18 @@ from .deflation import minimum_track_record_length, probabilistic_sharpe_ratio
 from .returns import infer_periods_per_year, period_rate
 from .trials import TrialGroups, TrialReturns, clean_trials, group_trials, trial_moments
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #5390b5d4
+# %% ../../nbs/evaluation/43_overfitting.ipynb #d4935d34
 FIGURES: dict[str, tuple[str, str, str]] = {
     "deflated_sharpe": ("Deflated Sharpe ratio", "percent", "Probability that the best trial has more skill than the luckiest of all trials has without any."),
     "deflated_sharpe_groups": ("Deflated, trials alike as one", "percent", "The same, lenient: groups of correlated trials count once."),
     "overfitting_probability": ("Probability of overfitting", "percent", "Share of halves whose best trial was not above the median of the other half (CSCV)."),
-    "haircut_sharpe_bonferroni": ("Sharpe ratio after haircut", "number", "Annual ratio left when the p-value is multiplied by the number of trials."),
-    "haircut_sharpe_bhy": ("After haircut by BHY", "number", "Annual ratio left under the false-discovery rate of Benjamini, Hochberg and Yekutieli."),
-    "haircut": ("Haircut", "percent", "Share of the best trial's ratio that the (Bonferroni) haircut takes; 100% leaves nothing."),
+    "haircut_sharpe": ("Sharpe ratio after haircut", "number", "Annual ratio left when multiple tests are paid for: the smaller of Bonferroni and BHY."),
+    "haircut": ("Haircut", "percent", "Share of the best trial's ratio that the haircut takes; 100% leaves nothing."),
     "expected_maximum": ("Sharpe ratio of luck", "number", "Annual ratio that the best of as many trials without skill is expected to show."),
     "sharpe": ("Sharpe ratio as selected", "number", "Annual ratio of the best trial; biased upwards, because it was chosen for being large."),
     "probabilistic_sharpe": ("Probabilistic, as if alone", "percent", "Probability that the true ratio exceeds 0, if nothing else had been tried."),
+    "haircut_bonferroni": ("After haircut by Bonferroni", "number", "Annual ratio left when the p-value is multiplied by the number of trials."),
+    "haircut_bhy": ("After haircut by BHY", "number", "Annual ratio left under the false-discovery rate of Benjamini, Hochberg and Yekutieli."),
     "probability_of_loss": ("Probability of loss afterwards", "percent", "Share of halves whose best trial had a negative ratio in the other half (CSCV)."),
     "degradation": ("Slope of future on past", "number", "Slope of the chosen trial's ratio in one half on that in the other (CSCV); 1 = a forecast."),
     "trials": ("Trials", "count", "Variants tried, those not in the table included."),
@@ -42,7 +43,7 @@ FIGURES: dict[str, tuple[str, str, str]] = {
     "kurtosis": ("Excess kurtosis", "number", "Bias-corrected sample kurtosis (G2) less 3 of the best trial; 0 for a normal distribution."),
 }
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #5672d670
+# %% ../../nbs/evaluation/43_overfitting.ipynb #fdf28898
 FIGURES |= {
     "periods": ("Periods", "count", "Returns of each trial."),
     "years": ("Years", "number", "Periods over periods per year."),
@@ -51,7 +52,7 @@ FIGURES |= {
     "trials_allowed": ("Trials that the years allow", "count", "Most trials without skill whose best stays below this ratio; blank beyond 10 million."),
 }
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #6c20a777
+# %% ../../nbs/evaluation/43_overfitting.ipynb #ee611b90
 @dataclass(frozen=True, eq=False, repr=False)
 class OverfittingReport:
     "Figures of the best trial of a search together with its deflation."
@@ -77,7 +78,7 @@ class OverfittingReport:
         told = ("more than luck explains" if self.is_significant else "more than luck explains only if trials alike count once" if lenient
                 else "not more than luck explains")
         return (f"best of {self.values['trials']:,.0f} trials ({self.best}): deflated Sharpe ratio {self.values['deflated_sharpe']:.1%}, {told}; "
-                f"ratio after haircut {self.values['haircut_sharpe_bonferroni']:.2f}")
+                f"ratio after haircut {self.values['haircut_sharpe']:.2f}")
 
     def to_frame(self) -> pd.DataFrame:
         "One row per figure: label, value, text (formatted), definition."
@@ -96,7 +97,7 @@ class OverfittingReport:
         cells = self.to_frame()[["definition", "label", "text"]].itertuples(index=False)
         return f"<p><b>{escape(self.verdict)}</b></p><table>" + "".join(row.format(*(escape(c) for c in line)) for line in cells) + "</table>"
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #a8e3998b
+# %% ../../nbs/evaluation/43_overfitting.ipynb #d59b7969
 def overfitting_from_figures(
     annual_sharpes: Sequence[float] | np.ndarray | pd.Series,  # annual Sharpe ratio of each trial, shape (M,), M >= 2; a Series names them
     observations: int,  # returns of each trial, T
@@ -130,7 +131,7 @@ def _counted(trials: int | None, known: int) -> int:
         raise ConfigError(f"`trials` was {trials!r}, but {known} trials are in the table; count them and all others that were tried, in whole numbers.")
     return known if trials is None else int(trials)
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #d0e27cf8
+# %% ../../nbs/evaluation/43_overfitting.ipynb #523d31de
 def _deflated(sharpes: np.ndarray, observations: int, best: int, count: int, per_year: float, skewness: float, excess_kurtosis: float) -> dict[str, float]:
     "The figures that need no returns, from ratios per period."
     root, own, variance = math.sqrt(per_year), float(sharpes[best]), float(sharpes.var(ddof=1))
@@ -140,9 +141,10 @@ def _deflated(sharpes: np.ndarray, observations: int, best: int, count: int, per
     years, annual = observations / per_year, own * root
     return {
         "deflated_sharpe": deflated_sharpe_ratio(own, observations, trials=count, variance=variance, **shape),
-        "haircut_sharpe_bonferroni": left["bonferroni"] * root,
-        "haircut_sharpe_bhy": left["bhy"] * root,
-        "haircut": 1.0 - left["bonferroni"] / own if own > 0.0 else math.nan,
+        "haircut_sharpe": min(left.values()) * root,
+        "haircut_bonferroni": left["bonferroni"] * root,
+        "haircut_bhy": left["bhy"] * root,
+        "haircut": 1.0 - min(left.values()) / own if own > 0.0 else math.nan,
         "expected_maximum": expected_maximum_sharpe(count, deviation=math.sqrt(variance)) * root,
         "sharpe": annual,
         "probabilistic_sharpe": probabilistic_sharpe_ratio(own, observations, **shape),
@@ -163,7 +165,7 @@ def _allowed(years: float, annual: float) -> float:
     found = maximum_trials(years, annual_sharpe=annual) if annual > 0.0 else math.nan
     return math.inf if found >= 10_000_000 else float(found)
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #3d653fbb
+# %% ../../nbs/evaluation/43_overfitting.ipynb #483d9b18
 def overfitting_report(
     returns: TrialReturns,  # simple returns, decimal, shape (T, M), M >= 2, without holes; a frame names its trials
     *,
