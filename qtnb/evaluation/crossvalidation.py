@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CrossValidation', 'cross_validate']
 
-# %% ../../nbs/evaluation/42_crossvalidation.ipynb #cfc110fc
+# %% ../../nbs/evaluation/42_crossvalidation.ipynb #52fa9eb3
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy as np
 from ..core.errors import ConfigError, DataError
 from .trials import TrialReturns, clean_trials
 
-# %% ../../nbs/evaluation/42_crossvalidation.ipynb #05511ef9
+# %% ../../nbs/evaluation/42_crossvalidation.ipynb #a44ac2c9
 @dataclass(frozen=True, eq=False, slots=True)
 class _Blocks:
     "Sums of standardised returns per block, and how to come back to Sharpe ratios."
@@ -58,7 +58,7 @@ def _splits(blocks: int, chunk: int = 256) -> Iterator[np.ndarray]:
         rows[np.arange(len(part))[:, None], part] = 1.0
         yield rows
 
-# %% ../../nbs/evaluation/42_crossvalidation.ipynb #a33aa716
+# %% ../../nbs/evaluation/42_crossvalidation.ipynb #f86a4ca8
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
     "What became of the best trial of each past; arrays of shape (C,), one entry per split."
@@ -109,7 +109,7 @@ class CrossValidation:
         return (f"<cross-validation: {self.trials} trials, {len(self.logits):,} splits of {self.blocks} blocks; "
                 f"probability of overfitting {self.probability:.1%}, of loss {self.probability_of_loss:.1%}; slope {self.degradation[0]:+.2f}>")
 
-# %% ../../nbs/evaluation/42_crossvalidation.ipynb #011796d8
+# %% ../../nbs/evaluation/42_crossvalidation.ipynb #049bc276
 _LEVELS = 4096
 
 
@@ -126,7 +126,7 @@ def cross_validate(
     """
     if blocks not in range(2, 21, 2):
         raise ConfigError(f"`blocks` was {blocks!r}; halves need an even number of blocks, from 2 to 20; pass 16, or 8 for a short record.")
-    values, _ = clean_trials(returns)
+    (values, _), blocks = clean_trials(returns), int(blocks)
     if len(values) < 2 * blocks:
         raise DataError(f"`returns` had {len(values)} rows; {blocks} blocks need at least 2 rows each, {2 * blocks}; pass fewer `blocks` or a longer record.")
     sums = _blocks(values, blocks, rate)

@@ -7,7 +7,7 @@ __all__ = ['Method', 'expected_maximum_sharpe', 'minimum_backtest_length', 'maxi
            'probabilistic_sharpe_ratio', 'minimum_track_record_length', 'deflated_sharpe_ratio', 'sharpe_p_values',
            'adjust_p_values', 'haircut_sharpe']
 
-# %% ../../nbs/evaluation/40_deflation.ipynb #85a96c4f
+# %% ../../nbs/evaluation/40_deflation.ipynb #0954cc46
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import ConfigError, DataError
 
-# %% ../../nbs/evaluation/40_deflation.ipynb #12be9f11
+# %% ../../nbs/evaluation/40_deflation.ipynb #e45cede6
 _NORMAL = NormalDist()
 _GAMMA = float(np.euler_gamma)
 
@@ -47,7 +47,7 @@ def expected_maximum_sharpe(
     first, second = _NORMAL.inv_cdf(1.0 - 1.0 / trials), _NORMAL.inv_cdf(1.0 - 1.0 / (trials * math.e))
     return deviation * ((1.0 - _GAMMA) * first + _GAMMA * second)
 
-# %% ../../nbs/evaluation/40_deflation.ipynb #3a7e246f
+# %% ../../nbs/evaluation/40_deflation.ipynb #66a0f803
 def minimum_backtest_length(
     trials: float,  # how many independent trials, >= 1
     *,
@@ -80,7 +80,7 @@ def _check_positive(name: str, value: float, remedy: str) -> None:
     if not (math.isfinite(value) and value > 0.0):
         raise ConfigError(f"`{name}` was {value!r}; it must be above 0; {remedy}.")
 
-# %% ../../nbs/evaluation/40_deflation.ipynb #89e6044b
+# %% ../../nbs/evaluation/40_deflation.ipynb #7c3eb8fb
 def sharpe_deviation(
     sharpe: float,  # Sharpe ratio, per period
     observations: int,  # how many returns it comes from, >= 2
@@ -108,7 +108,7 @@ def _spread(sharpe: float, skewness: float, excess_kurtosis: float) -> float:
                         "(kurtosis is at least the squared skewness less 2); pass the ratio per period, and both figures of the same returns.")
     return spread
 
-# %% ../../nbs/evaluation/40_deflation.ipynb #a84af202
+# %% ../../nbs/evaluation/40_deflation.ipynb #8adc4319
 def probabilistic_sharpe_ratio(
     sharpe: float,  # Sharpe ratio, per period
     observations: int,  # how many returns it comes from, >= 2
@@ -143,7 +143,7 @@ def minimum_track_record_length(
         return math.inf
     return 1.0 + _spread(sharpe, skewness, excess_kurtosis) * (_NORMAL.inv_cdf(confidence) / (sharpe - benchmark)) ** 2
 
-# %% ../../nbs/evaluation/40_deflation.ipynb #272f81be
+# %% ../../nbs/evaluation/40_deflation.ipynb #8414fd09
 def deflated_sharpe_ratio(
     sharpe: float,  # Sharpe ratio of the best trial, per period
     observations: int,  # how many returns it comes from, >= 2
@@ -162,7 +162,7 @@ def deflated_sharpe_ratio(
     luck = expected_maximum_sharpe(trials, deviation=math.sqrt(variance))
     return probabilistic_sharpe_ratio(sharpe, observations, benchmark=luck, skewness=skewness, excess_kurtosis=excess_kurtosis)
 
-# %% ../../nbs/evaluation/40_deflation.ipynb #6c98151c
+# %% ../../nbs/evaluation/40_deflation.ipynb #e829aae2
 Method = Literal["bonferroni", "sidak", "holm", "bhy"]
 
 
@@ -181,7 +181,7 @@ def sharpe_p_values(
     statistic = np.asarray(sharpes, dtype=np.float64) * math.sqrt(observations)
     return np.minimum(2.0 * np.asarray(stdtr(observations - 1.0, -statistic)), 1.0)
 
-# %% ../../nbs/evaluation/40_deflation.ipynb #93cfad00
+# %% ../../nbs/evaluation/40_deflation.ipynb #fcac3479
 def adjust_p_values(
     p_values: Sequence[float] | np.ndarray,  # p-values of single tests in [0, 1], shape (M,), M >= 1
     method: Method,  # bonferroni, sidak, holm or bhy
@@ -205,12 +205,19 @@ def adjust_p_values(
     if method == "holm":
         stepped = np.maximum.accumulate(p[order] * (count - rank + 1))
     else:
-        penalty = count * float(np.sum(1.0 / np.arange(1, count + 1)))
+        penalty = count * _harmonic(count)
         tail = min(1.0, penalty / count) if count > len(p) else 1.0
         stepped = np.minimum.accumulate(np.append(p[order] * penalty / rank, tail)[::-1])[::-1][:-1]
     return np.minimum(stepped, 1.0)[np.argsort(order, kind="stable")]
 
-# %% ../../nbs/evaluation/40_deflation.ipynb #2c9d8daa
+# %% ../../nbs/evaluation/40_deflation.ipynb #129d5133
+def _harmonic(count: int) -> float:
+    "1 + 1/2 + ... + 1/count; beyond ten thousand by its expansion, which is then exact to the last digit."
+    if count <= 10_000:
+        return float(np.sum(1.0 / np.arange(1, count + 1)))
+    return math.log(count) + _GAMMA + 1.0 / (2.0 * count) - 1.0 / (12.0 * count * count)
+
+# %% ../../nbs/evaluation/40_deflation.ipynb #82f24f24
 def haircut_sharpe(
     sharpes: Sequence[float] | np.ndarray,  # Sharpe ratios of the trials, per period, shape (M,)
     observations: int,  # how many returns each comes from, >= 2

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIGURES', 'OverfittingReport', 'overfitting_from_figures', 'overfitting_report']
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #60852a50
+# %% ../../nbs/evaluation/43_overfitting.ipynb #1982341e
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from .deflation import minimum_track_record_length, probabilistic_sharpe_ratio
 from .returns import infer_periods_per_year, period_rate
 from .trials import TrialGroups, TrialReturns, clean_trials, group_trials, trial_moments
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #d4935d34
+# %% ../../nbs/evaluation/43_overfitting.ipynb #d82203b1
 FIGURES: dict[str, tuple[str, str, str]] = {
     "deflated_sharpe": ("Deflated Sharpe ratio", "percent", "Probability that the best trial has more skill than the luckiest of all trials has without any."),
     "deflated_sharpe_groups": ("Deflated, trials alike as one", "percent", "The same, lenient: groups of correlated trials count once."),
@@ -43,7 +43,7 @@ FIGURES: dict[str, tuple[str, str, str]] = {
     "kurtosis": ("Excess kurtosis", "number", "Bias-corrected sample kurtosis (G2) less 3 of the best trial; 0 for a normal distribution."),
 }
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #fdf28898
+# %% ../../nbs/evaluation/43_overfitting.ipynb #5672d670
 FIGURES |= {
     "periods": ("Periods", "count", "Returns of each trial."),
     "years": ("Years", "number", "Periods over periods per year."),
@@ -52,7 +52,7 @@ FIGURES |= {
     "trials_allowed": ("Trials that the years allow", "count", "Most trials without skill whose best stays below this ratio; blank beyond 10 million."),
 }
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #ee611b90
+# %% ../../nbs/evaluation/43_overfitting.ipynb #3db38772
 @dataclass(frozen=True, eq=False, repr=False)
 class OverfittingReport:
     "Figures of the best trial of a search together with its deflation."
@@ -97,7 +97,7 @@ class OverfittingReport:
         cells = self.to_frame()[["definition", "label", "text"]].itertuples(index=False)
         return f"<p><b>{escape(self.verdict)}</b></p><table>" + "".join(row.format(*(escape(c) for c in line)) for line in cells) + "</table>"
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #d59b7969
+# %% ../../nbs/evaluation/43_overfitting.ipynb #ef676785
 def overfitting_from_figures(
     annual_sharpes: Sequence[float] | np.ndarray | pd.Series,  # annual Sharpe ratio of each trial, shape (M,), M >= 2; a Series names them
     observations: int,  # returns of each trial, T
@@ -120,9 +120,17 @@ def overfitting_from_figures(
     if not (math.isfinite(periods_per_year) and periods_per_year > 0.0):
         raise ConfigError(f"`periods_per_year` was {periods_per_year!r}; it must be above 0; pass 252 for sessions, 365 for markets that never close.")
     count, best = _counted(trials, len(sharpes)), int(sharpes.argmax())
-    shape = [float(np.broadcast_to(np.asarray(v, dtype=np.float64), sharpes.shape)[best]) for v in (skewness, excess_kurtosis)]
+    shape = [_of_best(name, v, len(sharpes), best) for name, v in (("skewness", skewness), ("excess_kurtosis", excess_kurtosis))]
     values = _deflated(sharpes / math.sqrt(periods_per_year), observations, best, count, periods_per_year, *shape)
     return OverfittingReport(names[best], {k: values[k] for k in FIGURES if k in values})
+
+
+def _of_best(name: str, value: float | Sequence[float] | np.ndarray, known: int, best: int) -> float:
+    "The value of the best trial, from one number or one per trial."
+    values = np.asarray(value, dtype=np.float64)
+    if values.shape not in ((), (known,)):
+        raise DataError(f"`{name}` had shape {values.shape}; one number for the best trial, or one for each of the {known} trials; align it with the ratios.")
+    return float(values if values.ndim == 0 else values[best])
 
 
 def _counted(trials: int | None, known: int) -> int:
@@ -131,7 +139,7 @@ def _counted(trials: int | None, known: int) -> int:
         raise ConfigError(f"`trials` was {trials!r}, but {known} trials are in the table; count them and all others that were tried, in whole numbers.")
     return known if trials is None else int(trials)
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #523d31de
+# %% ../../nbs/evaluation/43_overfitting.ipynb #43672c50
 def _deflated(sharpes: np.ndarray, observations: int, best: int, count: int, per_year: float, skewness: float, excess_kurtosis: float) -> dict[str, float]:
     "The figures that need no returns, from ratios per period."
     root, own, variance = math.sqrt(per_year), float(sharpes[best]), float(sharpes.var(ddof=1))
@@ -165,7 +173,7 @@ def _allowed(years: float, annual: float) -> float:
     found = maximum_trials(years, annual_sharpe=annual) if annual > 0.0 else math.nan
     return math.inf if found >= 10_000_000 else float(found)
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #483d9b18
+# %% ../../nbs/evaluation/43_overfitting.ipynb #3d653fbb
 def overfitting_report(
     returns: TrialReturns,  # simple returns, decimal, shape (T, M), M >= 2, without holes; a frame names its trials
     *,

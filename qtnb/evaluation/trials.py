@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TrialReturns', 'clean_trials', 'TrialMoments', 'trial_moments', 'TrialGroups', 'group_trials']
 
-# %% ../../nbs/evaluation/41_trials.ipynb #ff617511
+# %% ../../nbs/evaluation/41_trials.ipynb #6f514c61
 import math
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..core.errors import ConfigError, DataError
 
-# %% ../../nbs/evaluation/41_trials.ipynb #c991a893
+# %% ../../nbs/evaluation/41_trials.ipynb #6ee3b50a
 TrialReturns = pd.DataFrame | np.ndarray  # simple returns, decimal, shape (T, M): one row per period, one column per trial
 _EPSILON = 16 * np.finfo(float).eps  # dispersion of returns below this is rounding
 
@@ -24,7 +24,10 @@ def clean_trials(
 ) -> tuple[np.ndarray, list[str]]:  # float64 of shape (T, M); the names of the trials
     "Check the returns of all trials."
     names = [str(c) for c in getattr(returns, "columns", ())]
-    values = np.asarray(returns, dtype=np.float64)
+    try:
+        values = np.asarray(returns, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"`returns` held something that is no number ({error}); only returns belong in the table; drop other columns.") from None
     if values.ndim != 2 or values.shape[1] < 2:
         raise DataError(f"`returns` had shape {values.shape}; a table of periods by at least 2 trials is needed; pass the returns of every trial "
                         "that was made, or judge a single one by `probabilistic_sharpe_ratio`.")
@@ -42,7 +45,7 @@ def clean_trials(
                         "the table and count them by `trials`.")
     return values, names
 
-# %% ../../nbs/evaluation/41_trials.ipynb #f1a21e4c
+# %% ../../nbs/evaluation/41_trials.ipynb #9af00ab5
 @dataclass(frozen=True, eq=False, slots=True)
 class TrialMoments:
     "Figures of each trial, arrays of shape (M,)."
@@ -70,7 +73,7 @@ def trial_moments(
         excess_kurtosis=(n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * kurtosis + 6.0),
     )
 
-# %% ../../nbs/evaluation/41_trials.ipynb #2f0f91e8
+# %% ../../nbs/evaluation/41_trials.ipynb #f9377018
 @dataclass(frozen=True, eq=False, slots=True)
 class TrialGroups:
     "Trials put together by how alike their returns are."
@@ -89,7 +92,7 @@ class TrialGroups:
         "Sample variance (K - 1) of the groups' Sharpe ratios, per period squared; 0 for one group."
         return float(self.sharpe.var(ddof=1)) if self.count > 1 else 0.0
 
-# %% ../../nbs/evaluation/41_trials.ipynb #86ce1dd0
+# %% ../../nbs/evaluation/41_trials.ipynb #de646248
 def group_trials(
     returns: TrialReturns,  # simple returns, decimal, shape (T, M)
     *,
