@@ -3498,6 +3498,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                             'qtnb/evaluation/overfitting.py'),
                                              'qtnb.evaluation.overfitting.OverfittingReport.__repr__': ( 'evaluation/overfitting.html#overfittingreport.__repr__',
                                                                                                          'qtnb/evaluation/overfitting.py'),
+                                             'qtnb.evaluation.overfitting.OverfittingReport._passed': ( 'evaluation/overfitting.html#overfittingreport._passed',
+                                                                                                        'qtnb/evaluation/overfitting.py'),
                                              'qtnb.evaluation.overfitting.OverfittingReport._repr_html_': ( 'evaluation/overfitting.html#overfittingreport._repr_html_',
                                                                                                             'qtnb/evaluation/overfitting.py'),
                                              'qtnb.evaluation.overfitting.OverfittingReport.is_significant': ( 'evaluation/overfitting.html#overfittingreport.is_significant',

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CrossValidation', 'cross_validate']
 
-# %% ../../nbs/evaluation/42_crossvalidation.ipynb #52fa9eb3
+# %% ../../nbs/evaluation/42_crossvalidation.ipynb #cfc110fc
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import numpy as np
 from ..core.errors import ConfigError, DataError
 from .trials import TrialReturns, clean_trials
 
-# %% ../../nbs/evaluation/42_crossvalidation.ipynb #a44ac2c9
+# %% ../../nbs/evaluation/42_crossvalidation.ipynb #05511ef9
 @dataclass(frozen=True, eq=False, slots=True)
 class _Blocks:
     "Sums of standardised returns per block, and how to come back to Sharpe ratios."
@@ -58,7 +58,7 @@ def _splits(blocks: int, chunk: int = 256) -> Iterator[np.ndarray]:
         rows[np.arange(len(part))[:, None], part] = 1.0
         yield rows
 
-# %% ../../nbs/evaluation/42_crossvalidation.ipynb #f86a4ca8
+# %% ../../nbs/evaluation/42_crossvalidation.ipynb #a33aa716
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
     "What became of the best trial of each past; arrays of shape (C,), one entry per split."
@@ -109,7 +109,7 @@ class CrossValidation:
         return (f"<cross-validation: {self.trials} trials, {len(self.logits):,} splits of {self.blocks} blocks; "
                 f"probability of overfitting {self.probability:.1%}, of loss {self.probability_of_loss:.1%}; slope {self.degradation[0]:+.2f}>")
 
-# %% ../../nbs/evaluation/42_crossvalidation.ipynb #049bc276
+# %% ../../nbs/evaluation/42_crossvalidation.ipynb #4b876e27
 _LEVELS = 4096
 
 

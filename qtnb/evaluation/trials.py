@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TrialReturns', 'clean_trials', 'TrialMoments', 'trial_moments', 'TrialGroups', 'group_trials']
 
-# %% ../../nbs/evaluation/41_trials.ipynb #6f514c61
+# %% ../../nbs/evaluation/41_trials.ipynb #ff617511
 import math
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..core.errors import ConfigError, DataError
 
-# %% ../../nbs/evaluation/41_trials.ipynb #6ee3b50a
+# %% ../../nbs/evaluation/41_trials.ipynb #56551f66
 TrialReturns = pd.DataFrame | np.ndarray  # simple returns, decimal, shape (T, M): one row per period, one column per trial
 _EPSILON = 16 * np.finfo(float).eps  # dispersion of returns below this is rounding
 
@@ -45,7 +45,7 @@ def clean_trials(
                         "the table and count them by `trials`.")
     return values, names
 
-# %% ../../nbs/evaluation/41_trials.ipynb #9af00ab5
+# %% ../../nbs/evaluation/41_trials.ipynb #f1a21e4c
 @dataclass(frozen=True, eq=False, slots=True)
 class TrialMoments:
     "Figures of each trial, arrays of shape (M,)."
@@ -73,7 +73,7 @@ def trial_moments(
         excess_kurtosis=(n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * kurtosis + 6.0),
     )
 
-# %% ../../nbs/evaluation/41_trials.ipynb #f9377018
+# %% ../../nbs/evaluation/41_trials.ipynb #2f0f91e8
 @dataclass(frozen=True, eq=False, slots=True)
 class TrialGroups:
     "Trials put together by how alike their returns are."
@@ -92,7 +92,7 @@ class TrialGroups:
         "Sample variance (K - 1) of the groups' Sharpe ratios, per period squared; 0 for one group."
         return float(self.sharpe.var(ddof=1)) if self.count > 1 else 0.0
 
-# %% ../../nbs/evaluation/41_trials.ipynb #de646248
+# %% ../../nbs/evaluation/41_trials.ipynb #86ce1dd0
 def group_trials(
     returns: TrialReturns,  # simple returns, decimal, shape (T, M)
     *,
