@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIGURES', 'OverfittingReport', 'overfitting_from_figures', 'overfitting_report']
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #60852a50
+# %% ../../nbs/evaluation/43_overfitting.ipynb #1982341e
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from .deflation import minimum_track_record_length, probabilistic_sharpe_ratio
 from .returns import infer_periods_per_year, period_rate
 from .trials import TrialGroups, TrialReturns, clean_trials, group_trials, trial_moments
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #c120719b
+# %% ../../nbs/evaluation/43_overfitting.ipynb #b9cebb4e
 FIGURES: dict[str, tuple[str, str, str]] = {
     "deflated_sharpe": ("Deflated Sharpe ratio", "percent", "Probability that the best trial has more skill than the luckiest of all trials has without any."),
-    "deflated_sharpe_groups": ("Deflated, trials alike as one", "percent", "The same with correlated trials grouped and counted once; usually the more lenient one."),
+    "deflated_sharpe_groups": ("Deflated, trials alike as one", "percent", "The same with correlated trials counted once; usually the more lenient one."),
     "overfitting_probability": ("Probability of overfitting", "percent", "Share of halves whose best trial was not above the median of the other half (CSCV)."),
     "haircut_sharpe": ("Sharpe ratio after haircut", "number", "Annual ratio left when multiple tests are paid for: the smaller of Bonferroni and BHY."),
     "haircut": ("Haircut", "percent", "Share of the best trial's ratio that the haircut takes; 100% leaves nothing."),
@@ -43,7 +43,7 @@ FIGURES: dict[str, tuple[str, str, str]] = {
     "kurtosis": ("Excess kurtosis", "number", "Bias-corrected sample kurtosis (G2) less 3 of the best trial; 0 for a normal distribution."),
 }
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #fdf28898
+# %% ../../nbs/evaluation/43_overfitting.ipynb #5672d670
 FIGURES |= {
     "periods": ("Periods", "count", "Returns of each trial."),
     "years": ("Years", "number", "Periods over periods per year."),
@@ -52,7 +52,7 @@ FIGURES |= {
     "trials_allowed": ("Trials that the years allow", "count", "Most trials without skill whose best stays below this ratio; blank beyond 10 million."),
 }
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #8d09af16
+# %% ../../nbs/evaluation/43_overfitting.ipynb #62b9fe78
 @dataclass(frozen=True, eq=False, repr=False)
 class OverfittingReport:
     "Figures of the best trial of a search together with its deflation."
@@ -101,7 +101,7 @@ class OverfittingReport:
         cells = self.to_frame()[["definition", "label", "text"]].itertuples(index=False)
         return f"<p><b>{escape(self.verdict)}</b></p><table>" + "".join(row.format(*(escape(c) for c in line)) for line in cells) + "</table>"
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #28385f19
+# %% ../../nbs/evaluation/43_overfitting.ipynb #ef676785
 def overfitting_from_figures(
     annual_sharpes: Sequence[float] | np.ndarray | pd.Series,  # annual Sharpe ratio of each trial, shape (M,), M >= 2; a Series names them
     observations: int,  # returns of each trial, T
@@ -143,7 +143,7 @@ def _counted(trials: int | None, known: int) -> int:
         raise ConfigError(f"`trials` was {trials!r}, but {known} trials are in the table; count them and all others that were tried, in whole numbers.")
     return known if trials is None else int(trials)
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #523d31de
+# %% ../../nbs/evaluation/43_overfitting.ipynb #43672c50
 def _deflated(sharpes: np.ndarray, observations: int, best: int, count: int, per_year: float, skewness: float, excess_kurtosis: float) -> dict[str, float]:
     "The figures that need no returns, from ratios per period."
     root, own, variance = math.sqrt(per_year), float(sharpes[best]), float(sharpes.var(ddof=1))
@@ -177,7 +177,7 @@ def _allowed(years: float, annual: float) -> float:
     found = maximum_trials(years, annual_sharpe=annual) if annual > 0.0 else math.nan
     return math.inf if found >= 10_000_000 else float(found)
 
-# %% ../../nbs/evaluation/43_overfitting.ipynb #7e3ab5e9
+# %% ../../nbs/evaluation/43_overfitting.ipynb #9a017480
 def overfitting_report(
     returns: TrialReturns,  # simple returns, decimal, shape (T, M), M >= 2, without holes; a frame names its trials
     *,
