@@ -45,7 +45,7 @@ THIRD_PARTY = {
     "features": PLAIN | {"statsmodels"},
     "portfolio": PLAIN | {"statsmodels"},
     "risk": PLAIN | {"statsmodels"},
-    "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "statsmodels"},
+    "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "scipy", "statsmodels"},
     "strategies": PLAIN | {"statsmodels"},
     "reporting": PLAIN | {"bokeh", "IPython", "ipywidgets", "jinja2"},
     "backtest": PLAIN | {"numba", "tqdm"},
