@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['take_in', 'Cluster']
 
-# %% ../../nbs/backtest/13a_cluster.ipynb #6aca9d10
+# %% ../../nbs/backtest/13a_cluster.ipynb #f1a7ee1e
 import hashlib
 import pickle
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from .processes import WorkerLost, usable_cores
 from ..core.errors import ConfigError, MissingExtraError
 from ..utils.memo import sharing
 
-# %% ../../nbs/backtest/13a_cluster.ipynb #ee556521
+# %% ../../nbs/backtest/13a_cluster.ipynb #abf91a56
 def _distributed() -> Any:
     "The library; MissingExtraError when it is not installed."
     try:
@@ -65,9 +65,10 @@ def _at_worker(work: Callable[[Any, Sequence[Any]], Any], name: str, batch: Sequ
     "Do a batch where the data is."
     from distributed import get_worker
 
-    return work(get_worker().plugins[name].value, batch)
+    holder: Any = get_worker().plugins[name]
+    return work(holder.value, batch)
 
-# %% ../../nbs/backtest/13a_cluster.ipynb #bc02c6fb
+# %% ../../nbs/backtest/13a_cluster.ipynb #2920bd64
 class Cluster:
     "Workers of a Dask cluster."
 

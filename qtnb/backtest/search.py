@@ -128,7 +128,7 @@ class Grid:
         "The call that makes it."
         return f"Grid({', '.join(f'{name}={list(values)!r}' for name, values in self.axes.items())})"
 
-# %% ../../nbs/backtest/10_search.ipynb #a97eff7e
+# %% ../../nbs/backtest/10_search.ipynb #297397a3
 class _Sampler:
     "Points by place in the unit cube."
 
@@ -181,13 +181,14 @@ class LatinHypercube(_Sampler):
 
     def _shares(self, number: int) -> np.ndarray:
         "The place of one point in the design, which is made when it is first needed."
-        if self._design is None:
+        design = self._design
+        if design is None:
             from scipy.stats import qmc
 
-            self._design = qmc.LatinHypercube(d=len(self.axes), rng=np.random.default_rng(self.seed)).random(self.trials)
-        return self._design[number]
+            design = self._design = qmc.LatinHypercube(d=len(self.axes), rng=np.random.default_rng(self.seed)).random(self.trials)
+        return design[number]
 
-# %% ../../nbs/backtest/10_search.ipynb #56c99b24
+# %% ../../nbs/backtest/10_search.ipynb #93f7891c
 def check_axes(
     kind: Any,  # class of the strategy, with its `Parameters`
     search: Search,  # what is to be tried
@@ -195,8 +196,6 @@ def check_axes(
 ) -> None:
     "Check each axis against the declared bounds of its parameter; ParameterError names parameter, value, bound and remedy."
     for name in search.axes:
-        if name in fixed:
-            raise ParameterError(f"parameter {name!r} of {kind.name!r} was fixed at {fixed[name]!r} and is an axis of the search as well; leave one out.")
         axis = search.axes[name]
         for value in [axis.place(0.0), axis.high] if isinstance(axis, Between) else axis:
             try:

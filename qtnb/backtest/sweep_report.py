@@ -28,7 +28,7 @@ from ..evaluation.deflation import deflated_sharpe_ratio, haircut_sharpe
 from ..evaluation.overfitting import FIGURES, OverfittingReport, overfitting_from_figures, overfitting_report
 from ..evaluation.results import Result
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #3483c9c5
+# %% ../../nbs/backtest/15_sweep_report.ipynb #d54557d0
 LOWER = frozenset({"annual_volatility", "max_drawdown_days", "fees", "fees_bps", "turnover", "traded_value", "ruined", "sharpe_se"})  # small is good
 
 
@@ -51,11 +51,12 @@ def deflate(
         own, skew, kurtosis = (float(table.at[number, name]) for name in ("sharpe", "skew", "kurtosis"))
         if math.isfinite(skew) and math.isfinite(kurtosis):
             shape = {"skewness": skew, "excess_kurtosis": kurtosis}
-            none.loc[number, "deflated_sharpe"] = deflated_sharpe_ratio(own / root, observations, trials=len(table), variance=variance, **shape)
+            luck = {"trials": len(table), "variance": variance}
+            none.loc[number, "deflated_sharpe"] = deflated_sharpe_ratio(own / root, observations, **luck, **shape)
         none.loc[number, "haircut_sharpe"] = float(cut[known.index.get_loc(number)]) * root
     return none
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #2a080a57
+# %% ../../nbs/backtest/15_sweep_report.ipynb #1ef8036f
 @dataclass(frozen=True)
 class SweepSummary:
     "What a sweep found, deflation first."
@@ -83,8 +84,8 @@ class SweepSummary:
         return f"<p><b>{escape(self.verdict)}</b></p><table>{''.join(rows)}</table>"
 
 
-LEADING = ("trials", "effective_trials", "deflated_sharpe", "deflated_sharpe_groups", "overfitting_probability", "haircut_sharpe", "haircut", "expected_maximum",
-           "years", "trials_allowed", "sharpe")
+LEADING = ("trials", "effective_trials", "deflated_sharpe", "deflated_sharpe_groups", "overfitting_probability", "haircut_sharpe", "haircut",
+           "expected_maximum", "years", "trials_allowed", "sharpe")
 
 
 def leading_lines(
