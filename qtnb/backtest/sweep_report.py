@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOWER', 'LEADING', 'MOST_GROUPED', 'deflate', 'SweepSummary', 'leading_lines', 'Sweep']
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #a71e1601
+# %% ../../nbs/backtest/15_sweep_report.ipynb #dc08aa12
 import json
 import math
 import os
@@ -28,7 +28,7 @@ from ..evaluation.deflation import deflated_sharpe_ratio, haircut_sharpe
 from ..evaluation.overfitting import FIGURES, OverfittingReport, overfitting_from_figures, overfitting_report
 from ..evaluation.results import Result
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #d54557d0
+# %% ../../nbs/backtest/15_sweep_report.ipynb #183941f1
 LOWER = frozenset({"annual_volatility", "max_drawdown_days", "fees", "fees_bps", "turnover", "traded_value", "ruined", "sharpe_se"})  # small is good
 
 
@@ -56,7 +56,7 @@ def deflate(
         none.loc[number, "haircut_sharpe"] = float(cut[known.index.get_loc(number)]) * root
     return none
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #1ef8036f
+# %% ../../nbs/backtest/15_sweep_report.ipynb #53d32a46
 @dataclass(frozen=True)
 class SweepSummary:
     "What a sweep found, deflation first."
@@ -94,7 +94,7 @@ def leading_lines(
     "The lines that every summary begins with."
     return [(FIGURES[n][0], format_value(report[n], FIGURES[n][1]), FIGURES[n][2]) for n in LEADING if n in report.values]
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #c1a88738
+# %% ../../nbs/backtest/15_sweep_report.ipynb #0689a795
 MOST_GROUPED = 4_000  # trials that are grouped and cross-validated
 
 
@@ -108,14 +108,14 @@ def _read_table(folder: Path) -> pd.DataFrame:
     return pq.read_table(file).to_pandas().set_index("trial")
 
 
-def _read_returns(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_returns(folder: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
     "Numbers of the trials whose returns were kept, and the returns, shape (T - 1, M)."
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder / "returns.parquet").combine_chunks()
     lists = table.column("returns")
-    values = np.concatenate([c.values.to_numpy(zero_copy_only=False) for c in lists.chunks]) if len(table) else np.zeros(0)
-    return table.column("trial").to_numpy(), values.reshape(len(table), -1).T
+    values = np.concatenate([c.flatten().to_numpy(zero_copy_only=False) for c in lists.chunks]) if len(table) else np.zeros(0)
+    return table.column("trial").to_numpy(), values.reshape(len(table), rows).T
 
 
 class _Stored:
@@ -140,7 +140,7 @@ class _Stored:
         "Simple returns of the trials that did not fail, indexed by ts, one column per trial number, shape (T - 1, M)."
         if not self.description["keep_equity"]:
             raise ConfigError("this sweep did not keep the returns of its trials; make it with keep_equity=True.")
-        numbers, values = _read_returns(self.folder)
+        numbers, values = _read_returns(self.folder, self.description["periods"])
         stamps = pd.DatetimeIndex(read_stamps(self.folder)[1:], tz="UTC", name="ts")
         return pd.DataFrame(values, index=stamps, columns=pd.Index(numbers, name="trial"))
 
@@ -173,7 +173,7 @@ def _told(value: Any) -> str:
     "A parameter's value for people."
     return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #5947f81d
+# %% ../../nbs/backtest/15_sweep_report.ipynb #a0ead37b
 def _even_blocks(rows: int) -> int | None:
     "Blocks of the cross-validation that a record allows; None when it is too short."
     most = min(16, rows // 2)
@@ -237,7 +237,7 @@ class _Judged(_Stored):
             raise ConfigError("this sweep has no splits; make it with splits=WalkForward(...) or PurgedKFold(...).")
         return pd.DataFrame(rows, index=pd.RangeIndex(len(rows), name="split"))
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #2e2dd163
+# %% ../../nbs/backtest/15_sweep_report.ipynb #2d5c1f5f
 class Sweep(_Judged):
     "A finished sweep: its table, its findings, and its trials."
 
