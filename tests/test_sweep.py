@@ -227,8 +227,8 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(plain: Sweep, tmp_pa
 
 
 def test_the_import_is_light() -> None:
-    """Dask, Optuna, Bokeh, scipy and pyarrow are imported when they are needed."""
-    heavy = "{'dask', 'distributed', 'optuna', 'bokeh', 'scipy', 'pyarrow'}"
+    """Dask, Optuna, Bokeh and scipy are imported when they are needed."""
+    heavy = "{'dask', 'distributed', 'optuna', 'bokeh', 'scipy'}"
     answer = run_python("-c", f"import sys, qtnb.backtest.sweep; print(sorted({heavy} & set(sys.modules)))", cwd=REPO)
     assert answer.returncode == 0 and answer.stdout.strip() == "[]", answer.stdout + answer.stderr
 
