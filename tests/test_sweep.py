@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from support import REPO, run_python, wait_for
 from sweep_cases import LEVELS, WINDOWS, Case, case_bars, case_sweep, files_of
 
+from qtnb.api.cli import main
 from qtnb.backtest.engine import Backtest
 from qtnb.backtest.search import Between, Grid, LatinHypercube, RandomSearch
 from qtnb.backtest.splits import PurgedKFold, WalkForward
@@ -198,8 +199,10 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]
 
 
 @pytest.mark.slow
-def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(plain: Sweep, tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]]) -> None:
-    """Scheduler and two workers on loopback, one killed in the middle of the sweep."""
+def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(
+    plain: Sweep, workspace: Path, tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scheduler and two workers on loopback, one killed in the middle of the sweep; then the command line, by address, on what is left."""
     from distributed import Client
 
     address, workers = cluster
@@ -220,7 +223,32 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(plain: Sweep, tmp_pa
         assert seen == [2] and workers[0].wait() == -signal.SIGKILL
         assert len(client.nthreads()) == 1 and client.status == "running"
     assert files_of(found) == files_of(plain)
-    assert files_of(case_sweep(tmp_path / "again", executor=address, axes={"level": [1, 2], "window": [10]})).keys() == files_of(plain).keys()
+    asked = "sweep sma_cross --symbols IBM --start 2018-01-02 --source sample --grid fast=5:15:5 --grid slow=20,40,60".split()
+    assert main([*asked, "--executor", "dask", "--address", address, "--folder", str(tmp_path / "far")]) == 0
+    assert main([*asked, "--executor", "threads", "--folder", str(tmp_path / "near")]) == 0
+    far, near = capsys.readouterr().out.split("sma_cross: ")[1:]
+    assert far.split("sweep  ")[0] == near.split("sweep  ")[0] and far.startswith("best of 9 trials")
+    assert files_of(Sweep.load(tmp_path / "far")) == files_of(Sweep.load(tmp_path / "near"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sma_cross", "--grid", "fast=0:10:5"], "parameter 'fast' of 'sma_cross' was 0"),
+        (["sma_cross", "--grid", "fast=5:"], "write a range as low:high"),
+        (["sma_cross", "--grid", "fats=5"], "Did you mean 'fast'"),
+        (["sma_cross", "--grid", "fast"], "must read name=value"),
+        (["sma_cross", "--grid", "fast=5", "--metric", "sharp"], "Did you mean 'sharpe'"),
+        (["sma_cross", "--grid", "fast=5", "--executor", "dask", "--address", "tcp://127.0.0.1:9"], "no Dask cluster"),
+        (["sma_cross"], "axes"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_mistake_on_the_command_line_ends_in_one_message(workspace: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2 and nothing printed but the message."""
+    assert main(["sweep", "--symbols", "IBM", "--start", "2019-01-02", "--source", "sample", *words]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err and "Traceback" not in shown.err and not shown.out
 
 
 # -- light, and rules that hold for all numbers ---------------------------------------------------------------------------

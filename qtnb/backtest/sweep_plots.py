@@ -18,9 +18,9 @@ from ..evaluation.definitions import METRICS, format_value
 from ..evaluation.display import PALETTE, show_figure
 from ..evaluation.plots import Figure, _figure, _legend, _plain, _source, _text, _thin
 
-# %% ../../nbs/backtest/18_sweep_plots.ipynb #be727e2b
+# %% ../../nbs/backtest/18_sweep_plots.ipynb #3021fb20
 _all_ = ["show_figure"]  # notebooks import it from here
-_GOOD, _ZERO, _BAD = (43, 127, 195), (125, 133, 144), (213, 94, 0)
+_GOOD, _ZERO, _BAD = (31, 111, 181), (190, 197, 205), (213, 94, 0)
 _BINS = 16  # most values of an axis before it is cut into bins
 
 
@@ -30,13 +30,14 @@ def _mix(one: tuple[int, ...], other: tuple[int, ...], share: float) -> str:
 
 
 def _mapper(values: np.ndarray, lower: bool) -> LinearColorMapper:
-    "Colours of a figure: blue is good, orange is bad, grey is zero when there are both signs, and else the middle."
+    "Colours of a figure: blue is good, orange is bad, grey is zero, or the value nearest to it where all have one sign."
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    bad, good = (_GOOD, _BAD) if lower else (_BAD, _GOOD)
+    below, above = ([_mix(bad, _ZERO, k / 63) for k in range(64)], [_mix(_ZERO, good, k / 63) for k in range(64)])
+    palette = above if low >= 0.0 else below if high <= 0.0 else [*below, *above]
     if low < 0.0 < high:
         high = max(-low, high)
         low = -high
-    bad, good = (_GOOD, _BAD) if lower else (_BAD, _GOOD)
-    palette = [_mix(bad, _ZERO, k / 31) for k in range(32)] + [_mix(_ZERO, good, k / 31) for k in range(32)]
     margin = 1e-9 if high - low < 1e-12 else 0.0
     return LinearColorMapper(palette=palette, low=low - margin, high=high + margin, nan_color="#7d859010")
 
@@ -60,9 +61,11 @@ def _levels(values: pd.Series) -> tuple[np.ndarray, list[str]]:
     if not numeric or len(known) <= _BINS:
         labels = [f"{v:.6g}" if numeric else str(v) for v in known]
         return np.searchsorted(np.array(known), values.to_numpy()) if numeric else values.map({v: k for k, v in enumerate(known)}).to_numpy(), labels
-    edges = np.linspace(known[0], known[-1], _BINS // 2 + 1)
+    whole = pd.api.types.is_integer_dtype(values)
+    edges = np.linspace(known[0], known[-1] + whole, _BINS // 2 + 1)
+    edges = np.round(edges) if whole else edges
     place = np.clip(np.searchsorted(edges, values.to_numpy(), side="right") - 1, 0, len(edges) - 2)
-    return place, [f"{a:.4g}–{b:.4g}" for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return place, [f"{a:.4g}–{b - whole:.4g}" for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 # %% ../../nbs/backtest/18_sweep_plots.ipynb #20683e25
 def _told_best(sweep: Sweep) -> str:
@@ -111,7 +114,7 @@ def heatmap_figure(
     fig.add_tools(HoverTool(renderers=[drawn], tooltips=[(x, "@at_x"), (y, "@at_y"), (label, "@told"), ("Trials", "@trials{0,0}")]))
     return fig
 
-# %% ../../nbs/backtest/18_sweep_plots.ipynb #993e98d9
+# %% ../../nbs/backtest/18_sweep_plots.ipynb #769dc6e7
 _LINES = 600  # more hide each other
 
 
@@ -140,7 +143,7 @@ def parallel_figure(
     columns = {**sweep.axes, label: metric}
     parts = {name: _scaled(ordered[column]) for name, column in columns.items()}
     width, lines = len(parts), np.column_stack([p[0] for p in parts.values()])
-    fig = _figure(f"Parameters of the leading tenth by {label.lower()}: {_told_best(sweep)}", "", "0", time=False, height=320,
+    fig = _figure(f"Parameters of the leading tenth by {label}: {_told_best(sweep)}", "", "0", time=False, height=320,
                   x_range=(-0.35, width - 0.65), y_range=(-0.14, 1.2))
     for chosen, colour, alpha, thick, name in ((rows[rows >= lead], PALETTE["benchmark"], 0.18, 1.0, "all trials"),
                                                (rows[rows < lead], PALETTE["strategy"], 0.55, 1.6, "leading tenth")):
@@ -158,7 +161,7 @@ def parallel_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/backtest/18_sweep_plots.ipynb #bb0393b0
+# %% ../../nbs/backtest/18_sweep_plots.ipynb #d2e67526
 def fan_figure(
     sweep: Sweep,  # finished, with returns
     *,
@@ -177,7 +180,7 @@ def fan_figure(
     frame = pd.DataFrame({"best": leaders.iloc[:, 0], "low": band[0], "middle": band[1], "high": band[2]}, index=leaders.index)
     frame = frame.assign(**{f"l{k}": leaders.iloc[:, k] for k in range(1, leaders.shape[1])})
     thin, label = _source(_thin(frame, 600), np.float64), METRICS[metric][0]
-    fig = _figure(f"Growth of the {leaders.shape[1]} leading trials by {label.lower()}: {_told_best(sweep)}", "growth of 1", "0.00", height=340)
+    fig = _figure(f"Growth of the {leaders.shape[1]} leading trials by {label}: {_told_best(sweep)}", "growth of 1", "0.00", height=340)
     fig.varea("ts", "low", "high", source=thin, color=PALETTE["benchmark"], fill_alpha=0.25, legend_label="90% of all trials")
     fig.line("ts", "middle", source=thin, color=PALETTE["benchmark"], line_width=1.5, line_dash="dashed", legend_label="median trial")
     for k in range(1, leaders.shape[1]):
@@ -188,7 +191,7 @@ def fan_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/backtest/18_sweep_plots.ipynb #3b85ee19
+# %% ../../nbs/backtest/18_sweep_plots.ipynb #ebd1018d
 def in_out_figure(
     sweep: Sweep,  # finished, with splits
     *,
@@ -215,8 +218,8 @@ def in_out_figure(
     ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max(), choices["train"].max()))]
     fig.line(ends, ends, color=PALETTE["benchmark"], line_dash="dashed", line_width=1.5, legend_label="as good as before")
     fig.add_layout(Span(location=0.0, dimension="width", line_color=PALETTE["benchmark"], line_width=1))
-    fig.xaxis.axis_label, fig.xaxis.formatter = f"{label.lower()} on the training rows", NumeralTickFormatter(format=_unit_format(unit))
-    fig.yaxis.axis_label = f"{label.lower()} on the test rows"
+    fig.xaxis.axis_label, fig.xaxis.formatter = f"{label} on the training rows", NumeralTickFormatter(format=_unit_format(unit))
+    fig.yaxis.axis_label = f"{label} on the test rows"
     form = f"{{{_unit_format(unit)}}}"
     fig.add_tools(HoverTool(renderers=[dots, marks], tooltips=[("Trial", "@trial"), ("In sample", f"@x{form}"), ("Out of sample", f"@y{form}")]))
     _legend(fig)
