@@ -239,7 +239,6 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(
         (["sma_cross", "--grid", "fats=5"], "Did you mean 'fast'"),
         (["sma_cross", "--grid", "fast"], "must read name=value"),
         (["sma_cross", "--grid", "fast=5", "--metric", "sharp"], "Did you mean 'sharpe'"),
-        (["sma_cross", "--grid", "fast=5", "--executor", "dask", "--address", "tcp://127.0.0.1:9"], "no Dask cluster"),
         (["sma_cross"], "axes"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

@@ -6,10 +6,10 @@
 __all__ = ['Name', 'Axes', 'Fixed', 'Symbols', 'Search', 'Trials', 'Metrics', 'Metric', 'Rows', 'Anchored', 'Where', 'Address',
            'Workers', 'Folder', 'Text', 'Config', 'Count', 'sweep']
 
-# %% ../../nbs/api/02_sweep_command.ipynb #eaf32be3
+# %% ../../nbs/api/02_sweep_command.ipynb #e6f6ccae
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +47,7 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
         pairs[name] = value
     return pairs
 
-# %% ../../nbs/api/02_sweep_command.ipynb #46c62c70
+# %% ../../nbs/api/02_sweep_command.ipynb #b62aa165
 def sweep(
     strategy: Name = None,
     grid: Axes = None,
@@ -85,7 +85,7 @@ def sweep(
     from qtnb.pipelines.sweeping import SweepConfig, run_sweep
     from qtnb.pipelines.tasks import parse_value
 
-    values = (read_yaml(config) if config else {}) | given
+    values: dict[str, Any] = (read_yaml(config) if config else {}) | given
     axes, fixed = _pairs(grid, "--grid"), {name: parse_value(text) for name, text in _pairs(param, "--param").items()}
     values |= {"axes": {**values.get("axes", {}), **axes}, "parameters": {**values.get("parameters", {}), **fixed}}
     values |= {"metrics": [m.strip() for m in metrics.split(",")]} if metrics else {}

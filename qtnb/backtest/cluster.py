@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['take_in', 'Cluster']
 
-# %% ../../nbs/backtest/13a_cluster.ipynb #f1a7ee1e
+# %% ../../nbs/backtest/13a_cluster.ipynb #6aca9d10
 import hashlib
 import pickle
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from .processes import WorkerLost, usable_cores
 from ..core.errors import ConfigError, MissingExtraError
 from ..utils.memo import sharing
 
-# %% ../../nbs/backtest/13a_cluster.ipynb #abf91a56
+# %% ../../nbs/backtest/13a_cluster.ipynb #f35aa8bb
 def _distributed() -> Any:
     "The library; MissingExtraError when it is not installed."
     try:
@@ -68,7 +68,26 @@ def _at_worker(work: Callable[[Any, Sequence[Any]], Any], name: str, batch: Sequ
     holder: Any = get_worker().plugins[name]
     return work(holder.value, batch)
 
-# %% ../../nbs/backtest/13a_cluster.ipynb #2920bd64
+# %% ../../nbs/backtest/13a_cluster.ipynb #be38d399
+def _reach(where: Any, workers: int | None, seconds: float) -> tuple[Any, list[Any]]:
+    "A client of a cluster with at least one worker, and what was opened for it, to be closed in that order."
+    distributed, opened = _distributed(), []
+    if where is None or where == "dask":
+        cluster = distributed.LocalCluster(n_workers=workers or usable_cores(), threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1")
+        opened.append(cluster)
+        where = cluster.scheduler_address
+    try:
+        client = distributed.Client(where, timeout=seconds, set_as_default=False) if isinstance(where, str) else where
+        opened[:0] = [client] if isinstance(where, str) else []
+        client.wait_for_workers(1, timeout=seconds)
+    except (OSError, TimeoutError, ValueError) as error:
+        for one in opened:
+            one.close()
+        raise ConfigError(f"no Dask cluster with a worker was reached at {where!r} within {seconds:g} s ({type(error).__name__}); start a scheduler and "
+                          "workers there (dask scheduler, dask worker ADDRESS), or mend the address.") from error
+    return client, opened
+
+# %% ../../nbs/backtest/13a_cluster.ipynb #55c578be
 class Cluster:
     "Workers of a Dask cluster."
 
@@ -82,21 +101,7 @@ class Cluster:
         timeout_seconds: float = 15.0,  # wait for the scheduler and its first worker
     ):
         "Find the scheduler, or start one."
-        distributed = _distributed()
-        self._own: list[Any] = []
-        if where is None or where == "dask":
-            cluster = distributed.LocalCluster(n_workers=workers or usable_cores(), threads_per_worker=1, processes=True, dashboard_address=None,
-                                               host="127.0.0.1")
-            self._own.append(cluster)
-            where = cluster.scheduler_address
-        try:
-            self.client = distributed.Client(where, timeout=timeout_seconds, set_as_default=False) if isinstance(where, str) else where
-            self._own[:0] = [self.client] if isinstance(where, str) else []
-            self.client.wait_for_workers(1, timeout=timeout_seconds)
-        except (OSError, TimeoutError, ValueError) as error:
-            self._close()
-            raise ConfigError(f"no Dask cluster with a worker was reached at {where!r} within {timeout_seconds:g} s ({type(error).__name__}); start a "
-                              "scheduler and workers there (dask scheduler, dask worker ADDRESS), or mend the address.") from error
+        self.client, self._own = _reach(where, workers, timeout_seconds)
         self._names: list[str] = []
 
     @property
@@ -130,12 +135,6 @@ class Cluster:
             raise WorkerLost("the Dask scheduler is gone; what was written is kept; start it and make the same call again.") from error
         return type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosedError")
 
-    def _close(self) -> None:
-        "Close what was opened here."
-        for one in self._own:
-            one.close()
-        self._own = []
-
     def shutdown(
         self,
         *,
@@ -145,4 +144,6 @@ class Cluster:
         for name in self._names if self.client.status == "running" else []:
             self.client.unregister_worker_plugin(name)
         self._names = []
-        self._close()
+        for one in self._own:
+            one.close()
+        self._own = []

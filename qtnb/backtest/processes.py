@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['save_shared', 'load_shared', 'serve', 'WorkerLost', 'usable_cores', 'Processes']
 
-# %% ../../nbs/backtest/13_processes.ipynb #3e113ae5
+# %% ../../nbs/backtest/13_processes.ipynb #8919fcb6
 import os
 import pickle
 import signal
@@ -25,7 +25,7 @@ import numpy as np
 from ..core.errors import ConfigError, QtnbError, StorageError
 from ..utils.memo import sharing
 
-# %% ../../nbs/backtest/13_processes.ipynb #63d4420d
+# %% ../../nbs/backtest/13_processes.ipynb #e9d9aed1
 _ALIGNED = 64
 
 
@@ -62,7 +62,7 @@ def load_shared(
         place += length
     return pickle.loads(parts[0].tobytes(), buffers=parts[1:])
 
-# %% ../../nbs/backtest/13_processes.ipynb #50f6de9a
+# %% ../../nbs/backtest/13_processes.ipynb #8aadf450
 def _send(pipe: IO[bytes], data: bytes) -> None:
     "One message."
     pipe.write(struct.pack("<q", len(data)) + data)
@@ -113,7 +113,7 @@ def _error(error: Exception) -> bytes:
     except Exception:
         return cloudpickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
-# %% ../../nbs/backtest/13_processes.ipynb #eb3a11e5
+# %% ../../nbs/backtest/13_processes.ipynb #89f537bc
 _TRIES = 3
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -159,11 +159,9 @@ class _Worker:
                 pass
         self.process.wait()
 
-# %% ../../nbs/backtest/13_processes.ipynb #2c5cce2a
-class Processes:
-    "Worker processes on this machine."
-
-    name = "processes"
+# %% ../../nbs/backtest/13_processes.ipynb #e537dba4
+class _Lanes:
+    "A thread for each worker, which hands it batches and replaces it when it dies."
 
     def __init__(
         self,
@@ -175,29 +173,6 @@ class Processes:
         self._own, self._lock, self._all, self._closed = threading.local(), threading.Lock(), set[_Worker](), False
         self._folder = tempfile.TemporaryDirectory(prefix="qtnb-sweep-")
         self._files = 0
-
-    @property
-    def pids(self) -> list[int]:
-        "Process ids of the workers that are there."
-        with self._lock:
-            return sorted(w.process.pid for w in self._all)
-
-    def put(
-        self,
-        value: Any,  # what all batches need
-    ) -> Any:  # to be handed to `submit`
-        "Write what all batches need, for the workers to map."
-        self._files += 1
-        return str(save_shared(value, Path(self._folder.name, f"shared-{self._files}")))
-
-    def submit(
-        self,
-        work: Callable[[Any, Sequence[Any]], Any],  # called in a worker
-        handle: Any,  # what `put` gave
-        batch: Sequence[Any],  # second argument of `work`
-    ) -> Future[Any]:  # its answer; WorkerLost when workers die over it
-        "Hand a batch to the next free worker."
-        return self._lanes.submit(self._answer, cloudpickle.dumps((handle, work, batch)))
 
     def _answer(self, question: bytes) -> Any:
         "Ask the worker of this lane, and another one when it dies."
@@ -231,6 +206,35 @@ class Processes:
         with self._lock:
             self._all.discard(worker)
             self.deaths += not self._closed
+
+# %% ../../nbs/backtest/13_processes.ipynb #8e177a94
+class Processes(_Lanes):
+    "Worker processes on this machine."
+
+    name = "processes"
+
+    @property
+    def pids(self) -> list[int]:
+        "Process ids of the workers that are there."
+        with self._lock:
+            return sorted(w.process.pid for w in self._all)
+
+    def put(
+        self,
+        value: Any,  # what all batches need
+    ) -> Any:  # to be handed to `submit`
+        "Write what all batches need, for the workers to map."
+        self._files += 1
+        return str(save_shared(value, Path(self._folder.name, f"shared-{self._files}")))
+
+    def submit(
+        self,
+        work: Callable[[Any, Sequence[Any]], Any],  # called in a worker
+        handle: Any,  # what `put` gave
+        batch: Sequence[Any],  # second argument of `work`
+    ) -> Future[Any]:  # its answer; WorkerLost when workers die over it
+        "Hand a batch to the next free worker."
+        return self._lanes.submit(self._answer, cloudpickle.dumps((handle, work, batch)))
 
     def is_loss(self, error: BaseException) -> bool:
         "Whether a batch failed because its workers died, and not by its own error."

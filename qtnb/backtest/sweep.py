@@ -80,7 +80,7 @@ def describe_sweep(
         "version": __version__,
     }
 
-# %% ../../nbs/backtest/16_sweep.ipynb #fa854eec
+# %% ../../nbs/backtest/16_sweep.ipynb #f6d9a7e2
 _SECONDS = 0.25  # work in a batch
 _MOST = 1_000  # trials in a batch
 _WRITE_SECONDS = 1.0  # between two parts
@@ -94,8 +94,8 @@ def _timed(plan: Plan, trials: Sequence[Trial]) -> tuple[list[Row], float]:
     return rows, time.perf_counter() - before
 
 
-class _Run:
-    "Trials under way."
+class _Held:
+    "Rows on their way to the disk."
 
     def __init__(self, plan: Plan, files: SweepFolder, executor: Executor, bar: Any):
         "Hand out the plan; nothing is under way yet."
@@ -106,6 +106,28 @@ class _Run:
         self.again: deque[Trial] = deque()
         self.held: list[Row] = []
         self.size, self.written, self.failures = 1, time.monotonic(), 0
+
+    def _take(self, rows: list[Row]) -> None:
+        "Hold rows back for a while, then write them."
+        self.held += rows
+        self.failures += sum(1 for r in rows if r.error)
+        self.bar.update(len(rows))
+        if self.failures:
+            self.bar.set_postfix_str(f"{self.failures} failed")
+        width = len(self.plan.columns) + (len(self.plan.stamps) if self.plan.keep_returns else 0)
+        if time.monotonic() - self.written > _WRITE_SECONDS or len(self.held) * width > _WRITE_NUMBERS:
+            self.write()
+
+    def write(self) -> None:
+        "Write what is held back."
+        if self.held:
+            self.files.write(self.held)
+            self.held = []
+        self.written = time.monotonic()
+
+# %% ../../nbs/backtest/16_sweep.ipynb #0d9f9c79
+class _Run(_Held):
+    "Trials under way."
 
     def rows_of(self, trials: Iterable[Trial]) -> Iterator[Row]:
         "Run trials, keep their rows, and hand them on as they come."
@@ -149,25 +171,7 @@ class _Run:
         self._take(rows)
         return rows
 
-    def _take(self, rows: list[Row]) -> None:
-        "Hold rows back for a while, then write them."
-        self.held += rows
-        self.failures += sum(1 for r in rows if r.error)
-        self.bar.update(len(rows))
-        if self.failures:
-            self.bar.set_postfix_str(f"{self.failures} failed")
-        width = len(self.plan.columns) + (len(self.plan.stamps) if self.plan.keep_returns else 0)
-        if time.monotonic() - self.written > _WRITE_SECONDS or len(self.held) * width > _WRITE_NUMBERS:
-            self.write()
-
-    def write(self) -> None:
-        "Write what is held back."
-        if self.held:
-            self.files.write(self.held)
-            self.held = []
-        self.written = time.monotonic()
-
-# %% ../../nbs/backtest/16_sweep.ipynb #127536d6
+# %% ../../nbs/backtest/16_sweep.ipynb #935460c7
 def _missing(plan: Plan, search: Search, numbers: np.ndarray, there: np.ndarray) -> Iterator[Trial]:
     "Trials that are not there yet, one after another."
     for number in np.setdiff1d(numbers, there, assume_unique=True).tolist():
@@ -194,7 +198,7 @@ def _bar(total: int, there: int, progress: bool) -> Any:
 
     return tqdm(total=total, initial=there, desc="sweep", unit="trial", disable=not progress, leave=False)
 
-# %% ../../nbs/backtest/16_sweep.ipynb #5a447f04
+# %% ../../nbs/backtest/16_sweep.ipynb #7318c983
 _KEPT_BYTES = 256 * 2**20
 
 
@@ -227,7 +231,7 @@ def _stopped(run: _Run | None, error: BaseException, files: SweepFolder, total: 
         pass  # the disk is full; those rows are made again
     error.add_note(f"{len(files.numbers()):,} of {total:,} trials are kept in {str(files.path)!r}; the same call with this folder makes the others.")
 
-# %% ../../nbs/backtest/16_sweep.ipynb #edf816a3
+# %% ../../nbs/backtest/16_sweep.ipynb #98ed1057
 def sweep(
     strategy: Any,  # class of the strategy, or a strategy whose other parameters all trials share
     search: Search | Bayesian | Mapping[str, Any],  # what is tried: Grid, RandomSearch, LatinHypercube, Bayesian; a mapping is taken for a grid

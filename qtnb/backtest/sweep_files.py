@@ -6,7 +6,7 @@
 __all__ = ['axis_columns', 'schema_of', 'table_of', 'write_groups', 'SweepFolder', 'read_description', 'write_stamps',
            'read_stamps']
 
-# %% ../../nbs/backtest/14_sweep_files.ipynb #eeb30d2c
+# %% ../../nbs/backtest/14_sweep_files.ipynb #adcc4cb4
 import io
 import json
 import os
@@ -21,7 +21,7 @@ from .trials import Plan, Row
 from ..core.errors import ConfigError, StorageError
 from ..utils.files import ensure_folder, write_atomic
 
-# %% ../../nbs/backtest/14_sweep_files.ipynb #c8673f23
+# %% ../../nbs/backtest/14_sweep_files.ipynb #9440e02e
 _FRAME = ("trial", "id", "error", "message", "place")
 
 
@@ -79,7 +79,7 @@ def table_of(
     kept = pa.array([r.returns for r in rows], type=pa.list_(pa.float64()))
     return table.append_column("returns", kept) if returns else table
 
-# %% ../../nbs/backtest/14_sweep_files.ipynb #2bc0f1b4
+# %% ../../nbs/backtest/14_sweep_files.ipynb #fa6a04b6
 _GROUP = 65_536  # rows of a row group of the table
 _GROUP_RETURNS = 2**20  # numbers of a row group of the returns
 
@@ -138,9 +138,9 @@ def write_groups(
         for group in groups:
             writer.write_table(group, row_group_size=max(1, len(group)))
 
-# %% ../../nbs/backtest/14_sweep_files.ipynb #9136fb5f
-class SweepFolder:
-    "The files of one sweep while it runs."
+# %% ../../nbs/backtest/14_sweep_files.ipynb #e6566696
+class _Claimed:
+    "A folder that belongs to one sweep, and to one process at a time."
 
     def __init__(
         self,
@@ -178,6 +178,16 @@ class SweepFolder:
             changed = [name for name in description if name != "sweep_id" and there.get(name) != json.loads(json.dumps(description[name]))]
             raise ConfigError(f"folder {str(self.path)!r} holds another sweep (of {there.get('strategy')!r}; different: {', '.join(changed) or 'its source'}); "
                               "give each sweep a folder of its own, or remove that one.")
+
+    def close(self) -> None:
+        "Let others in."
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+# %% ../../nbs/backtest/14_sweep_files.ipynb #a36c52f4
+class SweepFolder(_Claimed):
+    "The files of one sweep while it runs."
 
     @property
     def is_finished(self) -> bool:
@@ -232,13 +242,7 @@ class SweepFolder:
         "The instants of the equity, ns UTC; written when they are given."
         return write_stamps(self.path, ts) if ts is not None else read_stamps(self.path)
 
-    def close(self) -> None:
-        "Let others in."
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-# %% ../../nbs/backtest/14_sweep_files.ipynb #c1b87280
+# %% ../../nbs/backtest/14_sweep_files.ipynb #58898b5c
 def _lock(path: Path) -> Any:
     "Keep other processes out while the handle is open."
     try:

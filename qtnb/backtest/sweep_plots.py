@@ -18,7 +18,7 @@ from ..evaluation.definitions import METRICS, format_value
 from ..evaluation.display import PALETTE, show_figure
 from ..evaluation.plots import Figure, _figure, _legend, _plain, _source, _text, _thin
 
-# %% ../../nbs/backtest/18_sweep_plots.ipynb #3021fb20
+# %% ../../nbs/backtest/18_sweep_plots.ipynb #c3e85f9c
 _all_ = ["show_figure"]  # notebooks import it from here
 _GOOD, _ZERO, _BAD = (31, 111, 181), (190, 197, 205), (213, 94, 0)
 _BINS = 16  # most values of an axis before it is cut into bins
@@ -67,7 +67,7 @@ def _levels(values: pd.Series) -> tuple[np.ndarray, list[str]]:
     place = np.clip(np.searchsorted(edges, values.to_numpy(), side="right") - 1, 0, len(edges) - 2)
     return place, [f"{a:.4g}–{b - whole:.4g}" for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
-# %% ../../nbs/backtest/18_sweep_plots.ipynb #20683e25
+# %% ../../nbs/backtest/18_sweep_plots.ipynb #95d2b694
 def _told_best(sweep: Sweep) -> str:
     "The deflation that every title carries."
     report = sweep.report
@@ -114,7 +114,7 @@ def heatmap_figure(
     fig.add_tools(HoverTool(renderers=[drawn], tooltips=[(x, "@at_x"), (y, "@at_y"), (label, "@told"), ("Trials", "@trials{0,0}")]))
     return fig
 
-# %% ../../nbs/backtest/18_sweep_plots.ipynb #769dc6e7
+# %% ../../nbs/backtest/18_sweep_plots.ipynb #183a2721
 _LINES = 600  # more hide each other
 
 
@@ -161,7 +161,7 @@ def parallel_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/backtest/18_sweep_plots.ipynb #d2e67526
+# %% ../../nbs/backtest/18_sweep_plots.ipynb #5c1123b2
 def fan_figure(
     sweep: Sweep,  # finished, with returns
     *,
@@ -191,7 +191,7 @@ def fan_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/backtest/18_sweep_plots.ipynb #ebd1018d
+# %% ../../nbs/backtest/18_sweep_plots.ipynb #b849170d
 def in_out_figure(
     sweep: Sweep,  # finished, with splits
     *,

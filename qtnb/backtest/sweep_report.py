@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOWER', 'LEADING', 'MOST_GROUPED', 'deflate', 'SweepSummary', 'leading_lines', 'Sweep']
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #dc08aa12
+# %% ../../nbs/backtest/15_sweep_report.ipynb #a71e1601
 import json
 import math
 import os
@@ -28,7 +28,7 @@ from ..evaluation.deflation import deflated_sharpe_ratio, haircut_sharpe
 from ..evaluation.overfitting import FIGURES, OverfittingReport, overfitting_from_figures, overfitting_report
 from ..evaluation.results import Result
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #183941f1
+# %% ../../nbs/backtest/15_sweep_report.ipynb #d54557d0
 LOWER = frozenset({"annual_volatility", "max_drawdown_days", "fees", "fees_bps", "turnover", "traded_value", "ruined", "sharpe_se"})  # small is good
 
 
@@ -56,7 +56,7 @@ def deflate(
         none.loc[number, "haircut_sharpe"] = float(cut[known.index.get_loc(number)]) * root
     return none
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #53d32a46
+# %% ../../nbs/backtest/15_sweep_report.ipynb #1ef8036f
 @dataclass(frozen=True)
 class SweepSummary:
     "What a sweep found, deflation first."
@@ -94,7 +94,7 @@ def leading_lines(
     "The lines that every summary begins with."
     return [(FIGURES[n][0], format_value(report[n], FIGURES[n][1]), FIGURES[n][2]) for n in LEADING if n in report.values]
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #0689a795
+# %% ../../nbs/backtest/15_sweep_report.ipynb #9ae3ed3c
 MOST_GROUPED = 4_000  # trials that are grouped and cross-validated
 
 
@@ -169,17 +169,17 @@ class _Stored:
         return {n: json.loads(v) if n in texts else v.item() if isinstance(v, np.generic) else v for n, v in values.items()}
 
 
-def _told(value: Any) -> str:
-    "A parameter's value for people."
-    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
-
-# %% ../../nbs/backtest/15_sweep_report.ipynb #a0ead37b
 def _even_blocks(rows: int) -> int | None:
     "Blocks of the cross-validation that a record allows; None when it is too short."
     most = min(16, rows // 2)
     return most - most % 2 if most >= 2 else None
 
 
+def _told(value: Any) -> str:
+    "A parameter's value for people."
+    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
+
+# %% ../../nbs/backtest/15_sweep_report.ipynb #4660d413
 class _Judged(_Stored):
     "The part of a sweep that judges it."
 
@@ -237,9 +237,9 @@ class _Judged(_Stored):
             raise ConfigError("this sweep has no splits; make it with splits=WalkForward(...) or PurgedKFold(...).")
         return pd.DataFrame(rows, index=pd.RangeIndex(len(rows), name="split"))
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #2d5c1f5f
-class Sweep(_Judged):
-    "A finished sweep: its table, its findings, and its trials."
+# %% ../../nbs/backtest/15_sweep_report.ipynb #3fcfc578
+class _Told(_Judged):
+    "The part of a sweep that tells what was found."
 
     def summary(
         self,
@@ -277,12 +277,15 @@ class Sweep(_Judged):
 
     def _best_lines(self, metric: str) -> list[tuple[str, str]]:
         "The best trial with its deflation."
-        row = self.best(metric).iloc[0]
+        row, number = self.best(metric).iloc[0], int(self.order(metric).index[0])
         chance, left = format_value(float(row["deflated_sharpe"]), "percent"), format_value(float(row["haircut_sharpe"]), "number")
         told = [f"{METRICS[m][0]} {format_value(float(row[m]), METRICS[m][1])}" for m in self.description["asked"]]
-        number = int(self.order(metric).index[0])
         return [(f"Best by {METRICS[metric][0]}", f"trial {number}: {self.label(number)}"),
                 ("  deflated", f"{chance} not luck, Sharpe ratio {left} after haircut"), ("  before deflation", ", ".join(told))]
+
+# %% ../../nbs/backtest/15_sweep_report.ipynb #d05e5a11
+class Sweep(_Told):
+    "A finished sweep: its table, its findings, and its trials."
 
     def run(
         self,
