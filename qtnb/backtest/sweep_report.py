@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOWER', 'LEADING', 'MOST_GROUPED', 'deflate', 'SweepSummary', 'leading_lines', 'Sweep']
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #a71e1601
+# %% ../../nbs/backtest/15_sweep_report.ipynb #dc08aa12
 import json
 import math
 import os
@@ -28,7 +28,7 @@ from ..evaluation.deflation import deflated_sharpe_ratio, haircut_sharpe
 from ..evaluation.overfitting import FIGURES, OverfittingReport, overfitting_from_figures, overfitting_report
 from ..evaluation.results import Result
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #d54557d0
+# %% ../../nbs/backtest/15_sweep_report.ipynb #183941f1
 LOWER = frozenset({"annual_volatility", "max_drawdown_days", "fees", "fees_bps", "turnover", "traded_value", "ruined", "sharpe_se"})  # small is good
 
 
@@ -56,7 +56,7 @@ def deflate(
         none.loc[number, "haircut_sharpe"] = float(cut[known.index.get_loc(number)]) * root
     return none
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #1ef8036f
+# %% ../../nbs/backtest/15_sweep_report.ipynb #53d32a46
 @dataclass(frozen=True)
 class SweepSummary:
     "What a sweep found, deflation first."
@@ -94,7 +94,7 @@ def leading_lines(
     "The lines that every summary begins with."
     return [(FIGURES[n][0], format_value(report[n], FIGURES[n][1]), FIGURES[n][2]) for n in LEADING if n in report.values]
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #9ae3ed3c
+# %% ../../nbs/backtest/15_sweep_report.ipynb #ee5889cc
 MOST_GROUPED = 4_000  # trials that are grouped and cross-validated
 
 
@@ -118,6 +118,17 @@ def _read_returns(folder: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
     return table.column("trial").to_numpy(), values.reshape(len(table), rows).T
 
 
+def _even_blocks(rows: int) -> int | None:
+    "Blocks of the cross-validation that a record allows; None when it is too short."
+    most = min(16, rows // 2)
+    return most - most % 2 if most >= 2 else None
+
+
+def _told(value: Any) -> str:
+    "A parameter's value for people."
+    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
+
+# %% ../../nbs/backtest/15_sweep_report.ipynb #5eef2e7c
 class _Stored:
     "The part of a sweep that is read from its folder."
 
@@ -168,18 +179,7 @@ class _Stored:
         values = {name: row[column] for name, column in self.axes.items()}
         return {n: json.loads(v) if n in texts else v.item() if isinstance(v, np.generic) else v for n, v in values.items()}
 
-
-def _even_blocks(rows: int) -> int | None:
-    "Blocks of the cross-validation that a record allows; None when it is too short."
-    most = min(16, rows // 2)
-    return most - most % 2 if most >= 2 else None
-
-
-def _told(value: Any) -> str:
-    "A parameter's value for people."
-    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)
-
-# %% ../../nbs/backtest/15_sweep_report.ipynb #4660d413
+# %% ../../nbs/backtest/15_sweep_report.ipynb #b35bb204
 class _Judged(_Stored):
     "The part of a sweep that judges it."
 
@@ -237,7 +237,7 @@ class _Judged(_Stored):
             raise ConfigError("this sweep has no splits; make it with splits=WalkForward(...) or PurgedKFold(...).")
         return pd.DataFrame(rows, index=pd.RangeIndex(len(rows), name="split"))
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #3fcfc578
+# %% ../../nbs/backtest/15_sweep_report.ipynb #9c402234
 class _Told(_Judged):
     "The part of a sweep that tells what was found."
 
@@ -275,6 +275,16 @@ class _Told(_Judged):
              "100% = best of all, 50% = as if picked at random; mean."),
         ]
 
+    def _number(self, trial: int | str) -> int:
+        "The number of a trial, by number or id."
+        if not isinstance(trial, str):
+            self.parameters(trial)
+            return int(trial)
+        found = self.table.index[self.table["id"].str.startswith(trial)]
+        if len(found) != 1:
+            raise unknown_name("id of a trial" if not len(found) else "ambiguous id of a trial", trial, self.table["id"].head(1000))
+        return int(found[0])
+
     def _best_lines(self, metric: str) -> list[tuple[str, str]]:
         "The best trial with its deflation."
         row, number = self.best(metric).iloc[0], int(self.order(metric).index[0])
@@ -283,7 +293,7 @@ class _Told(_Judged):
         return [(f"Best by {METRICS[metric][0]}", f"trial {number}: {self.label(number)}"),
                 ("  deflated", f"{chance} not luck, Sharpe ratio {left} after haircut"), ("  before deflation", ", ".join(told))]
 
-# %% ../../nbs/backtest/15_sweep_report.ipynb #d05e5a11
+# %% ../../nbs/backtest/15_sweep_report.ipynb #b45063d2
 class Sweep(_Told):
     "A finished sweep: its table, its findings, and its trials."
 
@@ -308,16 +318,6 @@ class Sweep(_Told):
             raise StateMismatch(f"trial {number} was made of other inputs: its id is {there}, that of what is here {here}; "
                                 "pass the strategy, bars and assumptions of the sweep, and use its version of qtnb.")
         return run_trial(plan, values)
-
-    def _number(self, trial: int | str) -> int:
-        "The number of a trial, by number or id."
-        if not isinstance(trial, str):
-            self.parameters(trial)
-            return int(trial)
-        found = self.table.index[self.table["id"].str.startswith(trial)]
-        if len(found) != 1:
-            raise unknown_name("id of a trial" if not len(found) else "ambiguous id of a trial", trial, self.table["id"].head(1000))
-        return int(found[0])
 
     def save(
         self,
