@@ -6,7 +6,7 @@
 __all__ = ['describe_sweep', 'sweep', 'Bayesian', 'Between', 'Grid', 'LatinHypercube', 'RandomSearch', 'PurgedKFold',
            'WalkForward', 'Sweep', 'run_batch']
 
-# %% ../../nbs/backtest/16_sweep.ipynb #c4b70896
+# %% ../../nbs/backtest/16_sweep.ipynb #0b52d99f
 import queue
 import shutil
 import tempfile
@@ -33,10 +33,10 @@ from ..core.bars import Bars
 from ..core.errors import StorageError
 from ..utils.serialization import sha256_of
 
-# %% ../../nbs/backtest/16_sweep.ipynb #90f53324
+# %% ../../nbs/backtest/16_sweep.ipynb #81f02a14
 _all_ = ["Bayesian", "Between", "Grid", "LatinHypercube", "RandomSearch", "PurgedKFold", "WalkForward", "Sweep", "run_batch"]  # imported from here by users
 
-# %% ../../nbs/backtest/16_sweep.ipynb #56977be2
+# %% ../../nbs/backtest/16_sweep.ipynb #b673545c
 def _text(axis: Any) -> Any:
     "An axis as JSON."
     return repr(axis) if isinstance(axis, Between) else list(axis)
@@ -80,9 +80,10 @@ def describe_sweep(
         "version": __version__,
     }
 
-# %% ../../nbs/backtest/16_sweep.ipynb #f6d9a7e2
+# %% ../../nbs/backtest/16_sweep.ipynb #af39065c
 _SECONDS = 0.25  # work in a batch
-_MOST = 1_000  # trials in a batch
+_SECONDS_PER_WORKER = 0.01  # more of it for many workers, so that not more than a hundred batches end in a second
+_MOST = 10_000  # trials in a batch
 _WRITE_SECONDS = 1.0  # between two parts
 _WRITE_NUMBERS = 4_000_000  # numbers held back at most
 
@@ -125,7 +126,7 @@ class _Held:
             self.held = []
         self.written = time.monotonic()
 
-# %% ../../nbs/backtest/16_sweep.ipynb #0d9f9c79
+# %% ../../nbs/backtest/16_sweep.ipynb #de2032e4
 class _Run(_Held):
     "Trials under way."
 
@@ -167,11 +168,12 @@ class _Run(_Held):
                 return []
             rows, seconds = [failed_row(self.plan, batch[0], error)], 0.0
         if seconds > 0.0:
-            self.size = int(min(max(1.0, _SECONDS * len(batch) / seconds), 4.0 * self.size, _MOST))
+            wanted = max(_SECONDS, _SECONDS_PER_WORKER * self.executor.workers)
+            self.size = int(min(max(1.0, wanted * len(batch) / seconds), 4.0 * self.size, _MOST))
         self._take(rows)
         return rows
 
-# %% ../../nbs/backtest/16_sweep.ipynb #935460c7
+# %% ../../nbs/backtest/16_sweep.ipynb #0e67a355
 def _missing(plan: Plan, search: Search, numbers: np.ndarray, there: np.ndarray) -> Iterator[Trial]:
     "Trials that are not there yet, one after another."
     for number in np.setdiff1d(numbers, there, assume_unique=True).tolist():
@@ -198,7 +200,7 @@ def _bar(total: int, there: int, progress: bool) -> Any:
 
     return tqdm(total=total, initial=there, desc="sweep", unit="trial", disable=not progress, leave=False)
 
-# %% ../../nbs/backtest/16_sweep.ipynb #7318c983
+# %% ../../nbs/backtest/16_sweep.ipynb #ab271abf
 _KEPT_BYTES = 256 * 2**20
 
 
@@ -231,7 +233,7 @@ def _stopped(run: _Run | None, error: BaseException, files: SweepFolder, total: 
         pass  # the disk is full; those rows are made again
     error.add_note(f"{len(files.numbers()):,} of {total:,} trials are kept in {str(files.path)!r}; the same call with this folder makes the others.")
 
-# %% ../../nbs/backtest/16_sweep.ipynb #98ed1057
+# %% ../../nbs/backtest/16_sweep.ipynb #6b17bd9b
 def sweep(
     strategy: Any,  # class of the strategy, or a strategy whose other parameters all trials share
     search: Search | Bayesian | Mapping[str, Any],  # what is tried: Grid, RandomSearch, LatinHypercube, Bayesian; a mapping is taken for a grid
