@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ from qtnb.api.cli import main
 from qtnb.backtest.engine import Backtest
 from qtnb.backtest.search import Between, Grid, LatinHypercube, RandomSearch
 from qtnb.backtest.splits import PurgedKFold, WalkForward
-from qtnb.backtest.sweep import Sweep
+from qtnb.backtest.sweep import Bayesian, Sweep, sweep
+from qtnb.backtest.sweep_files import SweepFolder
 from qtnb.core.errors import DataError, StorageError
 
 TESTS = Path(__file__).parent
@@ -143,6 +145,32 @@ def test_a_killed_sweep_goes_on_where_it_was(plain: Sweep, tmp_path: Path, execu
     made = trials_in(second)
     assert 0 < len(made) < len(ALL) and set(made.values()) == {1}
     assert set(made) | set(trials_in(first)) == set(ALL)
+
+
+def test_a_bayesian_search_is_the_same_after_an_interruption_and_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds that were written are asked again and not made again; the points, and so the bytes, are the same."""
+
+    def hunt(folder: Path, **options: Any) -> Sweep:
+        search = Bayesian(24, batch=6, seed=5, level=Between(1, 12), window=Between(5, 60))
+        return sweep(Case, search, case_bars(), folder=folder, progress=False, **options)
+
+    whole = hunt(tmp_path / "whole", workers=1)
+    assert len(whole.table) == 24 and files_of(hunt(tmp_path / "processes", executor="processes", workers=2)) == files_of(whole)
+    real, calls = SweepFolder.write, []
+
+    def write(self: SweepFolder, rows: Any) -> None:
+        calls.append(len(rows))
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        real(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SweepFolder, "write", write)
+        with pytest.raises(KeyboardInterrupt):
+            hunt(tmp_path / "stopped", workers=1)
+    monkeypatch.setenv("SWEEP_TRIALS", str(tmp_path / "second"))
+    assert files_of(hunt(tmp_path / "stopped", workers=2)) == files_of(whole)
+    assert sum(trials_in(tmp_path / "second").values()) == 12  # two rounds of six were there
 
 
 def test_a_full_disk_stops_the_sweep_and_loses_nothing(plain: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
