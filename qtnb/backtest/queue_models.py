@@ -18,13 +18,15 @@ from numba import njit
 from ..core.errors import ParameterError, unknown_name
 
 # %% ../../nbs/backtest/02k_queue_models.ipynb #1a0cbfbc
-_MODULES = ("queue_models", "latency", "depth", "replay_orders", "replay_venue", "replay_clock")  # whose code ends up in one piece of machine code
+_MODULES = (  # whose code ends up in one piece of machine code
+    "queue_models", "latency", "depth", "replay_orders", "replay_venue", "replay_clock", "kernel_numbers", "kernel", "kernel_curve",
+)
 
 
 def compiled(
     function: Callable[..., Any],  # a function that numba can compile
 ) -> Any:  # the compiled function; call it as before
-    "Compile a function at its first use, and keep the machine code until a module of the replay changes."
+    "Compile a function at its first use, and keep the machine code until a module of a replay or of the kernel changes."
     made: Any = njit(error_model="numpy")(function)
     path = function.__code__.co_filename
     if os.path.isfile(path):
