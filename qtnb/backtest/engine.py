@@ -224,24 +224,28 @@ class _Recording(_Inputs):
         "Record a simulation."
         engine = simulation.engine
         bars = self.bars[self.first : engine.row + 1] if failure or self.first else self.bars
-        manifest = describe(self, engine.run_id, simulation.alerts)
-        result = record(engine, bars, fills=simulation.fills, manifest=manifest, periods_per_year=self.periods_per_year)
-        figures = result.manifest["execution"] = execution_summary(result, bars)
-        shares = volume_shares(result, bars) if figures["largest_volume_share"] > 0.1 else None
-        doubts = execution_warnings(figures | self._excused(), shares=shares)
-        result.manifest["warnings"] = doubts + unexplained_jumps(self.bars, self.actions) + delistings(self.events, self.bars, self.actions)
-        steps = getattr(simulation.keeper, "steps", ())
-        if steps:
-            result.manifest["margin"] = [step._asdict() for step in steps]
-        if simulation.late:
-            result.manifest["warnings"].append(f"{simulation.late} orders were written after the last bar, in `on_stop`; nothing comes that could fill them.")
+        run_id, alerts, fills, late = engine.run_id, simulation.alerts, simulation.fills, simulation.late
+        more: dict[str, Any] = {}
+        if steps := getattr(simulation.keeper, "steps", ()):
+            more["margin"] = [step._asdict() for step in steps]
         if failure:
-            result.manifest["stopped"] = failure
+            more["stopped"] = failure
         if engine.withheld:
-            result.manifest["withheld_orders"] = engine.withheld
+            more["withheld_orders"] = engine.withheld
         if len(engine.lanes) > 1:
-            result.manifest["strategies"] = sleeves(simulation)
-        return result
+            more["strategies"] = sleeves(simulation)
+
+        def tell(result: Result) -> dict[str, Any]:
+            "What determined the run, and what puts it in doubt."
+            figures = execution_summary(result, bars)
+            shares = volume_shares(result, bars) if figures["largest_volume_share"] > 0.1 else None
+            doubts = execution_warnings(figures | self._excused(), shares=shares)
+            doubts += unexplained_jumps(self.bars, self.actions) + delistings(self.events, self.bars, self.actions)
+            if late:
+                doubts.append(f"{late} orders were written after the last bar, in `on_stop`; nothing comes that could fill them.")
+            return describe(self, run_id, alerts) | {"execution": figures, "warnings": doubts} | more
+
+        return record(engine, bars, fills=fills, manifest=tell, periods_per_year=self.periods_per_year, later=True)
 
 # %% ../../nbs/backtest/05_engine.ipynb #43d754c2
 class Backtest(_Recording):

@@ -54,7 +54,10 @@ class _Filing(OrderQueue):
         if lane is None:
             lane = self._busy[order.symbol] = self._lane(order.symbol)
         lane.file(resting)
-        self._mark(lane)
+        if resting.lodged and lane.column >= 0:
+            self._down[lane.column], self._up[lane.column] = lane.down, lane.up
+        else:
+            self._mark(lane)
         if resting.immediate:
             self._immediate[order.client_order_id] = resting
         elif order.time_in_force is TimeInForce.DAY and resting.session < 0:

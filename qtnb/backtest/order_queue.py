@@ -48,8 +48,10 @@ class _Desk:
         if instrument is None:
             return f"symbol {order.symbol!r} is not traded here"
         kind, tif = order.order_type, order.time_in_force
-        plain = kind is _LIMIT or kind is _MARKET or kind is _STOP or kind is _STOP_LIMIT
-        if not plain or (tif is not _DAY and tif is not _GTC):
+        plain = (kind is _LIMIT or kind is _MARKET or kind is _STOP or kind is _STOP_LIMIT) and (tif is _DAY or tif is _GTC)
+        if plain and not order.parent and instrument.min_notional == 0.0 and order.client_order_id not in self.working:
+            return ""
+        if not plain:
             if order.time_in_force.is_immediate and order.order_type.is_woken:
                 return f"a {order.order_type} order cannot be {order.time_in_force}: its time in force would run out before it is woken"
             if problem := order_problem(order):
@@ -236,22 +238,34 @@ class _Requests(_Fills):
 
     def submit(self, order: Order) -> list[Event]:
         "Take an order, or say why not."
-        name = order.client_order_id
+        return [self.admit(order) or make_update(order.ts, order.client_order_id, Kind.ACCEPT)]
+
+    def admit(
+        self,
+        order: Order,  # what is wanted
+    ) -> Event | None:  # what there is to say about it; None when it simply works from now on
+        "Take an order as `submit` does; for a driver that needs no word about each that works."
+        name, tif = order.client_order_id, order.time_in_force
         if reason := self.refusal(order):
-            return [make_update(order.ts, name, Kind.REJECT, reason)]
+            return make_update(order.ts, name, Kind.REJECT, reason)
         self._number += 1
         resting = self.working[name] = Resting(order, self._number)
-        if order.time_in_force is TimeInForce.GTD:
-            heapq.heappush(self._dated, (order.expires or 0, self._number, name))
         if order.group:
-            self._groups.setdefault(order.group, {})[name] = resting
+            members = self._groups.get(order.group)
+            if members is None:
+                self._groups[order.group] = {name: resting}
+            else:
+                members[name] = resting
         if order.parent:
             self._follow(resting)
-            if resting.held:
-                return [make_update(order.ts, name, Kind.HOLD)]
-        self._register(resting)
+        if tif is _DAY and not resting.held:
+            self._days[name] = resting
+        elif tif is TimeInForce.GTD:
+            heapq.heappush(self._dated, (order.expires or 0, self._number, name))
+        if resting.held:
+            return make_update(order.ts, name, Kind.HOLD)
         self.arrive(resting)
-        return [make_update(order.ts, name, Kind.ACCEPT)]
+        return None
 
     def _follow(self, child: Resting) -> None:
         "Tie a child to its parent."

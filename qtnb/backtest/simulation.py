@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from .costs import session_end_flows
+from .order_queue import OrderQueue
 from ..core.bars import Bars
 from ..core.engine import TradingEngine
-from ..core.events import Alert, Cancel, Command, CorporateAction, Event, Replace, SetTimer, Submit, TimerEvent
+from ..core.events import Alert, Cancel, Command, CorporateAction, Event, OrderEventKind, Replace, SetTimer, Submit, TimerEvent, make_update
 from ..types import Fill
 
 # %% ../../nbs/backtest/04c_simulation.ipynb #c61c464d
@@ -71,6 +72,8 @@ class _Post:
         self.done: list[CorporateAction] = []  # corporate actions that have taken effect
         self._timers: list[tuple[int, int, str]] = []
         self._set = 0
+        direct = getattr(type(venue), "submit", None) is OrderQueue.submit and type(self).send is _Post.send
+        self._admit = venue.admit if direct else None  # type: ignore[attr-defined]
 
     def send(self, command: Command) -> Sequence[Event]:
         "Carry a command to where it goes; returns the answers."
@@ -103,8 +106,16 @@ class _Post:
     def obey(self, commands: Sequence[Command]) -> None:
         "Carry out commands, and handle what comes of them, first in, first out."
         answers: list[Event] = []
+        admit, accepted = self._admit, self.engine.accepted
         for command in commands:
-            answers.extend(self.send(command))
+            if admit is None or type(command) is not Submit:
+                answers.extend(self.send(command))
+                continue
+            answer = admit(command.order)
+            if answer is not None:
+                answers.append(answer)
+            elif not accepted(command.order):
+                answers.append(make_update(command.order.ts, command.order.client_order_id, OrderEventKind.ACCEPT))
         process, place = self.engine.process, 0
         while place < len(answers):
             event = answers[place]

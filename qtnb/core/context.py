@@ -173,6 +173,7 @@ class _AccountView(_MarketView):
         return self._engine.order_state(client_order_id)
 
 # %% ../../nbs/core/05a_context.ipynb #27ac6aa4
+_TIMES: Mapping[str, TimeInForce] = {t.value: t for t in TimeInForce}
 _ORDER_TYPES = {
     (False, False, False): OrderType.MARKET,
     (True, False, False): OrderType.LIMIT,
@@ -238,12 +239,16 @@ class _OrderingView(_AccountView):
         engine, lane = self._engine, self._lane
         trail = trail_amount is not None or trail_percent is not None
         kind = OrderType.MARKET
-        if trail or limit_price is not None or stop_price is not None or touch_price is not None:
+        if trail or touch_price is not None:
             kind = order_type_of(limit_price, stop_price, touch_price, trail)
+        elif limit_price is not None:
+            kind = OrderType.LIMIT if stop_price is None else OrderType.STOP_LIMIT
+        elif stop_price is not None:
+            kind = OrderType.STOP
         if notional is not None:
             quantity = self._quantity_of(symbol, notional, limit_price)
         if type(time_in_force) is not TimeInForce:
-            time_in_force = TimeInForce(time_in_force)
+            time_in_force = _TIMES.get(time_in_force) or TimeInForce(time_in_force)
         order = make_order(
             engine.next_name(lane), engine.ts, symbol, Side.BUY if quantity > 0.0 else Side.SELL, abs(quantity), kind, limit_price,
             touch_price if touch_price is not None else stop_price, time_in_force, lane.name, tag,

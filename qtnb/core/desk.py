@@ -24,6 +24,10 @@ from ..types import Instrument, Order, order_problem, with_terms
 from ..utils.values import maker
 
 # %% ../../nbs/core/05c_desk.ipynb #c58c0ed0
+_DAY, _GTC = TimeInForce.DAY, TimeInForce.GTC
+_MARKET, _LIMIT, _STOP = OrderType.MARKET, OrderType.LIMIT, OrderType.STOP
+
+
 def off_step(
     value: float,  # a quantity or a price
     step: float,  # lot or tick
@@ -179,22 +183,26 @@ def once_per_group(
 class Denials(_Reasons):
     "The part of an engine that says why an order may not leave."
 
-    def _is_plain(self, order: Order, instrument: Instrument) -> bool:
-        "Whether a market order is one of those in which nothing can be wrong: most of all orders."
-        tif, quantity = order.time_in_force, order.quantity
-        return (
-            (tif is TimeInForce.DAY or tif is TimeInForce.GTC) and 0.0 < quantity < math.inf and quantity % instrument.lot_size == 0.0
-            and order.limit_price is None and order.stop_price is None and order.trail_amount is None and order.trail_percent is None
-            and order.expires is None and not order.parent and not order.post_only and instrument.min_notional == 0.0
-            and not (self.halted or self.reducing)
-        )
-
     def denial(self, order: Order) -> str:
-        "Why an order may not leave, by our own rules; an empty text lets it pass."
-        instrument, quantity = self.instruments[order.symbol], order.quantity
-        if order.order_type is OrderType.MARKET and self._is_plain(order, instrument):
-            return ""
-        problem = order_problem(order)
+        "Why an order may not leave, by our own rules; an empty text lets it pass. Nothing can be wrong with most: those are let pass at a glance."
+        instrument, quantity, tif, kind = self.instruments[order.symbol], order.quantity, order.time_in_force, order.order_type
+        if (
+            (tif is _DAY or tif is _GTC) and 0.0 < quantity < math.inf and quantity % instrument.lot_size == 0.0 and instrument.min_notional == 0.0
+            and order.trail_amount is None and order.trail_percent is None and order.expires is None and not order.parent and not order.post_only
+            and not (self.halted or self.reducing)
+        ):  # fmt: skip
+            limit, stop = order.limit_price, order.stop_price
+            if kind is _MARKET and limit is None and stop is None:
+                return ""
+            if (kind is _LIMIT and stop is None) or (kind is _STOP and limit is None):
+                steps = (limit or stop or 0.0) / instrument.tick_size
+                if 0.0 < steps < 1e15 and -1e-6 < steps - round(steps) < 1e-6:
+                    return ""
+        return self._denial(order, instrument)
+
+    def _denial(self, order: Order, instrument: Instrument) -> str:
+        "Why an order may not leave, by our own rules, looked at one by one."
+        quantity, problem = order.quantity, order_problem(order)
         if problem:
             return problem
         if quantity % instrument.lot_size != 0.0 and off_step(quantity, instrument.lot_size) and quantity != abs(self.book.holdings[order.symbol].quantity):

@@ -59,6 +59,7 @@ class _Account(Crew):
             lane.context = Context(self, lane)
             self.lanes.append(lane)
             self._by_name[lane.name] = lane
+        self.hears_orders = any("on_order" in lane.hooks for lane in self.lanes)
 
     def settle(self) -> None:
         "Let what falls due by now be paid: trades that settle, dividends on their pay date."
@@ -211,6 +212,19 @@ class TradingEngine(_Stepping):
         handler(self, event)
         return self.flush() if self._out or self._denied else []
 
+    def accepted(
+        self,
+        order: Order,  # that a venue has taken without delay
+    ) -> bool:  # False when it must come as an event, because somebody wants to hear of it
+        "Note that an order works."
+        if self._owners or self.hears_orders:
+            return False
+        state = self.orders[order.client_order_id]
+        if state.status is not OrderStatus.SUBMITTED:
+            return False
+        state.status = OrderStatus.ACCEPTED
+        return True
+
     def start(self, ts: int) -> Sequence[Command]:
         "Tell the strategies that a run begins."
         self.ts = ts
@@ -277,19 +291,24 @@ def _handle_timer(engine: TradingEngine, timer: TimerEvent) -> None:
 # %% ../../nbs/core/06_engine.ipynb #5a46fd6f
 def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
     "Count a fill, book it, and tell the strategy."
-    state = engine.orders.get(fill.client_order_id) or engine.order_state(fill.client_order_id)
+    name, symbol = fill.client_order_id, fill.symbol
+    state = engine.orders.get(name) or engine.order_state(name)
     if fill.exec_id in state.exec_ids:
         return
     state.check_fill(fill)
     engine.book.enter_fill(fill, engine.book.check_fill(fill))
     state.count_fill(fill)
     if state.status in FINAL_STATUSES:
-        engine.drop(state)
-    lane = engine.lane_of(state.order)
-    if lane.book is not engine.book:
+        engine.working.pop(name, None)
+        engine.by_symbol[symbol].pop(name, None)
+    lane = engine.lanes[0]
+    if len(engine.lanes) > 1:
+        lane = engine.lane_of(state.order)
         lane.book.apply_fill(fill)
-    if engine._owners or "on_fill" in lane.hooks:
-        engine.tell(lane, "on_fill", fill.client_order_id, fill)
+    if engine._owners:
+        engine.tell(lane, "on_fill", name, fill)
+    elif "on_fill" in lane.hooks:
+        engine.call(lane, "on_fill", fill)
 
 
 def _handle_update(engine: TradingEngine, update: OrderUpdate) -> None:
@@ -301,10 +320,8 @@ def _handle_update(engine: TradingEngine, update: OrderUpdate) -> None:
         engine.drop(state)
     elif before in FINAL_STATUSES:
         engine.keep(state)
-    if after is not before or update.kind is OrderEventKind.REPLACE:
-        lane = engine.lane_of(state.order)
-        if engine._owners or "on_order" in lane.hooks:
-            engine.tell(lane, "on_order", update.client_order_id, state)
+    if (engine.hears_orders or engine._owners) and (after is not before or update.kind is OrderEventKind.REPLACE):
+        engine.tell(engine.lane_of(state.order), "on_order", update.client_order_id, state)
 
 
 def _handle_action(engine: TradingEngine, action: CorporateAction) -> None:

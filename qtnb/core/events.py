@@ -11,6 +11,7 @@ __all__ = ['make_update', 'Event', 'Command', 'EVENT_TYPES', 'COMMAND_TYPES', 'B
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..enums import plain_members
 from ..types import Fill, Order, Quote, Trade
 from ..utils.values import maker
 
@@ -68,6 +69,7 @@ class FxRate:
     rate: float
 
 # %% ../../nbs/core/00a_events.ipynb #0b6a8aad
+@plain_members
 class OrderEventKind(StrEnum):
     "What can happen to an order, other than a fill."
 
@@ -103,6 +105,7 @@ class OrderUpdate:
 make_update = maker(OrderUpdate)  # the same, quicker
 
 
+@plain_members
 class ControlAction(StrEnum):
     "What a person or a watchdog may tell the core."
 

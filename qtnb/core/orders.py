@@ -99,7 +99,13 @@ class _OrderRecord:
         fill: Fill,  # what is said to have traded
     ) -> None:
         "Raise StateMismatch on a fill that contradicts the order; changes nothing."
-        order = self.order
+        order, quantity = self.order, fill.quantity
+        if (
+            0.0 < quantity < math.inf and -math.inf < fill.price < math.inf and -math.inf < fill.fee < math.inf and self.status in FILLABLE
+            and fill.client_order_id == order.client_order_id and fill.symbol == order.symbol and fill.side is order.side
+            and self.filled_quantity + quantity - self.quantity <= 1e-9 * self.quantity
+        ):  # fmt: skip
+            return
         if not (0.0 < fill.quantity < math.inf and math.isfinite(fill.price) and math.isfinite(fill.fee)):
             raise StateMismatch(
                 f"execution {fill.exec_id!r} had quantity {fill.quantity!r}, price {fill.price!r} and fee {fill.fee!r}; "
@@ -170,8 +176,9 @@ class OrderState(_OrderRecord):
         fill: Fill,  # a new execution that `check_fill` has let pass
     ) -> None:
         "Count an execution that has been checked."
-        total = self.filled_quantity + fill.quantity
-        self.average_price += (fill.price - self.average_price) * (fill.quantity / total)
+        quantity, average = fill.quantity, self.average_price
+        total = self.filled_quantity + quantity
+        self.average_price = average + (fill.price - average) * (quantity / total)
         self.filled_quantity, self.fees = total, self.fees + fill.fee
         seen = self.exec_ids
         if not seen:

@@ -181,7 +181,7 @@ def account_frame(
     known = {name: values for name, values in more.items() if values is not None}
     check_names("account", [*columns, *known], ACCOUNT_COLUMNS, needed=6)
     columns |= {c: make_column(known[c], "float64") if c in known else np.full(len(gross), np.nan) for c in ACCOUNT_COLUMNS[6:]}
-    return pd.DataFrame(columns, index=pd.DatetimeIndex(make_column(ts, STAMP), name="ts"))
+    return pd.DataFrame(columns, index=pd.DatetimeIndex(make_column(ts, STAMP), name="ts"), copy=False)
 
 
 def panel_frame(

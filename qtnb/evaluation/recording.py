@@ -7,8 +7,7 @@ __all__ = ['record_orders', 'record_fills', 'rates_at', 'record_cash_flows', 'di
 
 # %% ../../nbs/evaluation/31_recording.ipynb #77703a60
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -154,26 +153,33 @@ def record(
     bars: Bars,  # the panel that it saw
     *,
     fills: Sequence[Fill],  # in the order in which they came
-    manifest: Mapping[str, Any],  # JSON-able facts about the run
+    manifest: Mapping[str, Any] | Callable[[Result], dict[str, Any]],  # JSON-able facts about the run, or the function that finds them
     periods_per_year: float | None = None,  # inferred from the bars when None
     cash_flows: Iterable[CashFlow] | None = None,  # payments that were booked; None takes those that the book remembers
     actions: Iterable[CorporateAction] | None = None,  # corporate actions that were booked; None takes those that the book remembers
+    later: bool = False,  # whether orders, fills and payments are written when they are first looked at: for an engine that will not go on
 ) -> Result:  # everything the run produced, with its figures
     "Turn an engine that has run into a result."
-    book, last = engine.book, int(bars.ts[-1]) if len(bars) else 0
+    book, states, last = engine.book, engine.orders, int(bars.ts[-1]) if len(bars) else 0
     booked = tuple(a for a in (getattr(book, "actions", ()) if actions is None else actions) if a.ts <= last)
+    flows = [f for f in (getattr(book, "flows", ()) if cash_flows is None else cash_flows) if f.ts <= last]
     account, positions, weights = record_account(account_curve(book, bars.ts, bars.symbols, bars.mark), bars.ts, bars.symbols)
-    traded = record_fills(fills, states=engine.orders, book=book)
-    paid = dividends(fills, traded["change"].to_numpy(), actions=booked, book=book) if booked else []
     lots = {symbol: h.instrument.lot_size for symbol, h in book.holdings.items()}
-    return make_result(
+
+    def payments(result: Result) -> pd.DataFrame:
+        "What was paid, dividends among it."
+        paid = dividends(fills, result.fills["change"].to_numpy(), actions=booked, book=book) if booked else []
+        return record_cash_flows([*flows, *paid], book)
+
+    result = make_result(
         account,
-        orders=record_orders(engine.orders.values()),
-        fills=traded,
+        orders=lambda result: record_orders(states.values()),
+        fills=lambda result: record_fills(fills, states=states, book=book),
         positions=positions,
         weights=weights,
-        manifest=dict(manifest),
+        manifest=dict(manifest) if isinstance(manifest, Mapping) else manifest,
         periods_per_year=periods_per_year,
-        cash_flows=record_cash_flows([*(f for f in (getattr(book, "flows", ()) if cash_flows is None else cash_flows) if f.ts <= last), *paid], book),
-        trades=partial(round_trips, traded, bars, actions=booked, lots=lots),
+        cash_flows=payments,
+        trades=lambda result: round_trips(result.fills, bars, actions=booked, lots=lots),
     )
+    return result if later else result.complete()
