@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VALUE_BPS', 'PER_UNIT', 'VALUE_RATE', 'NO_SLIP', 'SLIP_BPS', 'SLIP_TICKS', 'SLIP_SPREAD', 'SLIP_SHARE',
-           'SMALL_SECONDS', 'lots_per_unit', 'FeeTerms', 'fee_terms', 'slip_terms', 'strategy_obstacle', 'obstacle',
-           'is_small']
+           'SMALL_SECONDS', 'PATHS', 'lots_per_unit', 'FeeTerms', 'fee_terms', 'slip_terms', 'strategy_obstacle',
+           'obstacle', 'is_small', 'Choice', 'choose']
 
 # %% ../../nbs/backtest/04f_kernel_terms.ipynb #14821b70
 import math
@@ -17,9 +17,10 @@ import numpy as np
 from .costs import AtLeast, Bps, MakerTaker, NoCosts, PerShare, Sum
 from .slippage import BpsSlippage, HalfSpread, NoSlippage, TickSlippage, VolumeShareSlippage
 from ..core.desk import HOOKS
+from ..core.errors import ConfigError
 from ..core.events import CorporateAction
 from ..core.holding import MARGINED
-from ..strategies.base import WeightStrategy
+from ..strategies.base import Decisions, WeightStrategy
 from ..types import Instrument
 
 # %% ../../nbs/backtest/04f_kernel_terms.ipynb #4838bc3b
@@ -158,3 +159,36 @@ def is_small(
 ) -> bool:  # True when the event path is done before machine code is loaded
     "Whether a run is too small to gain from the compiled path."
     return rows * 1.5e-6 + weights * 60e-6 < SMALL_SECONDS
+
+# %% ../../nbs/backtest/04f_kernel_terms.ipynb #3f8cce5b
+PATHS = ("auto", "event", "compiled")
+
+
+class Choice(NamedTuple):
+    "Which path a run takes."
+
+    path: str  # "event" or "compiled"
+    reason: str  # in words
+    decisions: Decisions | None  # of its strategy, if they are known already
+
+
+def choose(
+    backtest: Any,  # backtest.engine.Backtest: what is to be run
+    path: str,  # a word of PATHS
+) -> Choice:  # ConfigError when the compiled path was asked for and cannot be taken
+    "Choose the path of a run."
+    if path == "event":
+        return Choice("event", "asked for", None)
+    found = obstacle(backtest)
+    if found and path == "compiled":
+        raise ConfigError(f"`path` was 'compiled', but {found}. Or leave it at 'auto', which takes the event path here.")
+    if found:
+        return Choice("event", found, None)
+    bars, decisions = backtest.bars, backtest.strategies[0].decided(backtest.bars)
+    if path == "compiled":
+        return Choice("compiled", "asked for", decisions)
+    count = int(np.count_nonzero(decisions.weights == decisions.weights))
+    size = f"{len(bars):,} bars and {count:,} weights"
+    if is_small(len(bars), count):
+        return Choice("event", f"with {size} the event path is done before machine code is loaded", decisions)
+    return Choice("compiled", f"target weights and market orders, {size}", decisions)

@@ -80,6 +80,7 @@ class Result(Later):
 
     cash_flows: pd.DataFrame = field(default_factory=partial(empty_frame, "cash_flows"))  # one row per payment, columns CASH_FLOW_COLUMNS
     trade_source: pd.DataFrame | Callable[[Any], pd.DataFrame] | None = field(default=None, repr=False)  # trades, or how to get them; None = from the fills
+    equity_source: pd.Series | None = field(default=None, repr=False)  # equity by ts, when it is known before the account; None = from the account
 
     def __post_init__(self):
         "Put off what comes as a function, and refuse frames of another shape."
@@ -107,7 +108,9 @@ class Result(Later):
     @property
     def equity(self) -> pd.Series:
         "Account value over time, shape (T,)."
-        return self.account["equity"]
+        if self.equity_source is None or self.is_known("account"):
+            return self.account["equity"]
+        return self.equity_source
 
     @property
     def trades(self) -> pd.DataFrame:
@@ -198,6 +201,7 @@ def make_result(
     periods_per_year: float | None = None,  # periods in a year; inferred from the stamps when None
     cash_flows: Frame | None = None,  # from `cash_flows_frame`; None = there were none
     trades: Frame | None = None,  # round trips; None = from the fills
+    equity: pd.Series | None = None,  # account value by ts, when it is known before the account
 ) -> Result:  # with its figures
     "Put a result together; its figures, too, are computed when they are first looked at."
     def measure() -> dict[str, float | str]:
@@ -206,7 +210,7 @@ def make_result(
         return summary(account["equity"], fills=result.fills, account=account, periods_per_year=periods_per_year).to_dict() if len(account) else {}
 
     parts: Any = (orders, fills, account, positions, weights, Figures(measure), manifest)
-    result = Result(*parts, empty_frame("cash_flows") if cash_flows is None else cash_flows, trades)  # type: ignore[arg-type]
+    result = Result(*parts, empty_frame("cash_flows") if cash_flows is None else cash_flows, trades, equity)  # type: ignore[arg-type]
     return result
 
 # %% ../../nbs/evaluation/30_results.ipynb #37161569

@@ -198,10 +198,14 @@ class WeightStrategy(Strategy):
         bars: Bars | None,  # the whole panel of a run; None forgets it
     ) -> None:
         "Compute all decisions at once, for a driver that has the whole panel."
-        self._prepared = None
-        if bars is not None:
-            found = self.decided(bars)
-            self._prepared = dict(zip(found.rows.tolist(), found.weights, strict=True))
+        self.take(None if bars is None else self.decided(bars))
+
+    def take(
+        self,
+        found: Decisions | None,  # from `decided`, for the panel of the run; None forgets them
+    ) -> None:
+        "Keep decisions that somebody has asked for already."
+        self._prepared = None if found is None else dict(zip(found.rows.tolist(), found.weights, strict=True))
 
     def on_data(self, ctx: Context, bars: BarsNow) -> None:
         "Turn the present decision, if there is one, into orders."
