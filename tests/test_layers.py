@@ -48,7 +48,7 @@ THIRD_PARTY = {
     "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "statsmodels"},
     "strategies": PLAIN | {"statsmodels"},
     "reporting": PLAIN | {"bokeh", "IPython", "ipywidgets", "jinja2"},
-    "backtest": PLAIN | {"numba", "tqdm"},
+    "backtest": PLAIN | {"numba", "pyarrow", "tqdm"},
     "live": PLAIN | {"tqdm"},
     "pipelines": PLAIN | {"ipykernel", "jupyter_client", "nbclient", "nbformat", "papermill", "pyarrow", "tqdm", "yaml", "zmq"},
     "api": PLAIN | {"rich", "typer", "yaml"},

@@ -152,6 +152,10 @@ class _Inputs:
         self.tape = None if quotes is None and trades is None else tape_of(quotes, trades, self.bars.symbols)
         self.actions, self.events = actions_of(events, self.bars, account), events
 
+# %% ../../nbs/backtest/05_engine.ipynb #a1engname02
+class _Named(_Inputs):
+    "The part of a back-test that says what it is."
+
     @property
     def strategies(self) -> list[Any]:
         "The strategies, in the order in which they are called."
@@ -176,7 +180,7 @@ class _Inputs:
 
 # %% ../../nbs/backtest/05_engine.ipynb #2a6818ee
 def describe(
-    backtest: _Inputs,  # what is run
+    backtest: _Named,  # what is run
     result_id: str,  # its hash
     alerts: Sequence[Alert] = (),  # what the strategy and the core had to say
 ) -> dict[str, Any]:  # JSON-able
@@ -214,7 +218,7 @@ def sleeves(
     }
 
 
-class _Recording(_Inputs):
+class _Recording(_Named):
     "The part of a back-test that makes a result of a simulation."
 
     chosen: Mapping[str, str] = {}  # the path that was taken, and why

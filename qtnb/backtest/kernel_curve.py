@@ -8,7 +8,6 @@ __all__ = ['mark_one', 'mark_several', 'hold', 'equity_curve']
 # %% ../../nbs/backtest/04i_kernel_curve.ipynb #fa0c33b6
 import numpy as np
 
-from .kernel import DAY_NS, LEDGER
 from .queue_models import compiled
 
 # %% ../../nbs/backtest/04i_kernel_curve.ipynb #a41f7281

@@ -138,7 +138,9 @@ def fee_of(
 @compiled
 def slipped(
     kind: int,  # NO_SLIP to SLIP_SHARE
-    numbers: np.ndarray,  # (3,) of the kind
+    first: float,  # numbers of the kind
+    second: float,
+    third: float,
     sign: float,  # +1 buy, -1 sell
     quantity: float,  # base units, positive
     price: float,  # the price that was shown
@@ -149,16 +151,16 @@ def slipped(
     if kind == NO_SLIP:
         return price
     if kind == SLIP_BPS:
-        return price * (1.0 + sign * numbers[0] * 1e-4)
+        return price * (1.0 + sign * first * 1e-4)
     if kind == SLIP_TICKS:
-        distance = numbers[0] * tick
+        distance = first * tick
     elif kind == SLIP_SPREAD:
-        distance = price * numbers[0] * 1e-4
+        distance = price * first * 1e-4
     elif volume > 0.0:
         share = quantity / volume
-        share = numbers[1] if numbers[1] < share else share
-        distance = price * share * share * numbers[0]
+        share = second if second < share else share
+        distance = price * share * share * first
     else:
-        distance = price * numbers[2] * 1e-4
+        distance = price * third * 1e-4
     moved = price + sign * distance
     return moved if 0.0 < moved < math.inf else math.nan

@@ -143,7 +143,8 @@ def check_decisions(
         raise DataError(f"`decisions` of {owner!r} had rows of shape {rows.shape} and weights of shape {weights.shape}; "
                         f"they must be (K,) and (K, N), here with N = {len(bars.symbols)}.")
     if len(rows) and not (rows[0] >= 0 and rows[-1] < len(bars) and (np.diff(rows) > 0).all()):
-        raise DataError(f"the rows of `decisions` of {owner!r} ran from {rows[0]} to {rows[-1]}; they must ascend and lie within the {len(bars)} rows of the bars.")
+        span = f"from {rows[0]} to {rows[-1]}"
+        raise DataError(f"the rows of `decisions` of {owner!r} ran {span}; they must ascend and lie within the {len(bars)} rows of the bars.")
     infinite = np.isinf(weights)
     if infinite.any():
         place, column = (int(i[0]) for i in np.nonzero(infinite))
