@@ -70,7 +70,7 @@ def limit_touch(
         return place, a, "limit_open" if start is None else "limit_arrival"
     needed, slack = limit - sign * through, 1e-6 * through
     for k in range(1 if start is None else resume(place), len(path)):
-        b, end = path[k], place_of(k)
+        b, end = path[k], float(k - (k >> 2))  # its place, as `place_of` has it
         if not k & 3:
             if sign * (b - limit) <= 0.0:
                 return end, b, "limit_open"

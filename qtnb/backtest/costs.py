@@ -46,7 +46,8 @@ class Bps:
 
     def fee(self, trade: Execution) -> float:
         "Fee of one execution."
-        return max(trade.quantity * abs(trade.price) * trade.instrument.multiplier * self.rate_bps * 1e-4, self.minimum)
+        fee = trade.quantity * abs(trade.price) * trade.instrument.multiplier * self.rate_bps * 1e-4
+        return fee if fee > self.minimum else self.minimum
 
 # %% ../../nbs/backtest/00_costs.ipynb #7868070d
 @dataclass(frozen=True)

@@ -49,15 +49,14 @@ def decisions(
     found: list[Decision] = []
     test = Backtest(strategy, bars, **assumptions)
     simulation = test.simulation(run_id="honesty")
-    send = simulation.send
 
-    def noted(command: Command) -> Any:
+    def noted(command: Command) -> None:
+        "Write down what a command decides."
         decided = _decision(command)
         if decided is not None:
             found.append(decided)
-        return send(command)
 
-    simulation.send = noted  # type: ignore[method-assign]
+    simulation.watcher = noted
     simulation.engine.stop = lambda ts: []  # type: ignore[method-assign]
     for one in test.strategies:
         getattr(one, "prepare", lambda bars: None)(test.bars)

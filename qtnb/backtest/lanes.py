@@ -18,7 +18,7 @@ Entry = tuple[float, int, int, Resting]
 class _Filed:
     "Where the orders of one symbol are filed."
 
-    __slots__ = ("always", "available", "column", "down", "orders", "path", "row", "symbol", "through", "up", "_down", "_up", "_void")
+    __slots__ = ("always", "available", "column", "down", "high", "low", "orders", "path", "row", "symbol", "through", "up", "_down", "_up", "_void")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class _Filed:
         self.down, self.up = -math.inf, math.inf  # a bar whose low and high lie between these concerns nothing
         self.column, self.row = -1, -1  # column in the panel; row of the present bar
         self.path: tuple[float, ...] = ()  # of the present bar
+        self.low = self.high = math.nan  # of the present bar
         self.available = math.inf  # quantity of the present bar that may still be ours
         self._down: list[Entry] = []
         self._up: list[Entry] = []
@@ -77,16 +78,20 @@ class Lane(_Filed):
 
     def take(
         self,
-        low: float,  # of a bar
-        high: float,
     ) -> list[Resting]:  # orders that the bar may concern; they are not filed any more
-        "Take out the orders whose level lies in a bar, and bring the levels up to date."
+        "Take out the orders whose level lies in the present bar, and bring the levels up to date."
         found: list[Resting] = []
-        down, up = self._down, self._up
+        down, up, low, high = self._down, self._up, self.low, self.high
         while down and -down[0][0] >= low:
-            _pick(heappop(down), found)
+            _, _, version, resting = heappop(down)
+            if resting.version == version:  # the entry is not void
+                resting.lodged = False
+                found.append(resting)
         while up and up[0][0] <= high:
-            _pick(heappop(up), found)
+            _, _, version, resting = heappop(up)
+            if resting.version == version:
+                resting.lodged = False
+                found.append(resting)
         self.down = -down[0][0] if down else -math.inf
         self.up = up[0][0] if up else math.inf
         return found
@@ -99,10 +104,3 @@ class Lane(_Filed):
         heapify(self._up)
         self._void = 0
 
-
-def _pick(entry: Entry, found: list[Resting]) -> None:
-    "Keep the order of an entry unless the entry is void."
-    resting = entry[3]
-    if resting.version == entry[2]:
-        resting.lodged = False
-        found.append(resting)

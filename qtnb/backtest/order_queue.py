@@ -36,6 +36,7 @@ class _Desk:
         self.by_strategy = False  # whether each strategy reduces its own position, when several share the account
         self.owned: dict[tuple[str, str], float] = {}  # signed, by symbol and strategy, if so
         self._number = 0
+        self._children_came = False  # whether an order ever waited for another
         self._ended: dict[str, float] = {}  # share of its quantity that an ended order had filled, if any
         self._children: dict[str, list[Resting]] = {}
         self._groups: dict[str, dict[str, Resting]] = {}
@@ -110,10 +111,12 @@ class _Ends(_Working):
     ) -> list[Event]:  # its end, then what follows for its children
         "End an order."
         self._remove(resting)
-        events: list[Event] = [make_update(ts, resting.order.client_order_id, kind, reason)]
-        for child in self._children.pop(resting.order.client_order_id, ()):
-            if child.alive:
-                events += self._orphan(child, ts, resting.filled > 0.0)
+        name = resting.order.client_order_id
+        events: list[Event] = [make_update(ts, name, kind, reason)]
+        if self._children:
+            for child in self._children.pop(name, ()):
+                if child.alive:
+                    events += self._orphan(child, ts, resting.filled > 0.0)
         return events
 
     def _remove(self, resting: Resting) -> None:
@@ -123,8 +126,8 @@ class _Ends(_Working):
         resting.alive = False
         del self.working[name]
         if resting.filled > 0.0:
-            self._ended[name] = resting.filled / order.quantity
-        if order.time_in_force is _DAY:
+            self._ended[name] = 1.0 if resting.filled == order.quantity else resting.filled / order.quantity
+        if self._days:
             self._days.pop(name, None)
         if order.group:
             members = self._groups[order.group]
@@ -188,6 +191,14 @@ class _Families(_Ends):
 class _Fills(_Families):
     "How orders fill."
 
+    def count(self, order: Order, change: float, fee: float, fee_currency: str) -> None:
+        "Count what a fill does to the position; a fee in the base asset is taken off it."
+        if fee_currency and fee_currency == self.instruments[order.symbol].base:
+            change -= fee
+        self.position[order.symbol] += change
+        if self.by_strategy:
+            self.owned[order.symbol, order.strategy] = self.held(order) + change
+
     def fill(
         self,
         resting: Resting,  # which order
@@ -211,13 +222,14 @@ class _Fills(_Families):
         resting.fills += 1
         resting.filled += quantity
         resting.leaves = before - quantity
-        change = resting.sign * quantity - (fee if fee_currency and fee_currency == instrument.base else 0.0)
-        self.position[symbol] += change
-        if self.by_strategy:
-            self.owned[symbol, order.strategy] = self.held(order) + change
+        if fee_currency or self.by_strategy:
+            self.count(order, resting.sign * quantity, fee, fee_currency)
+        else:
+            self.position[symbol] += resting.sign * quantity
+        exec_id = f"{name}-{resting.fills}" if resting.fills > 1 else name + "-1"
         events: list[Event] = [
             make_fill(
-                ts, f"{name}-{resting.fills}", name, symbol, order.side, quantity, price, fee, instrument.currency, rule, liquidity,
+                ts, exec_id, name, symbol, order.side, quantity, price, fee, instrument.currency, rule, liquidity,
                 fee_currency, source, row, place, reference, queue_ahead,
             )
         ]  # fmt: skip
@@ -248,8 +260,8 @@ class _Requests(_Fills):
         name, tif = order.client_order_id, order.time_in_force
         if reason := self.refusal(order):
             return make_update(order.ts, name, Kind.REJECT, reason)
-        self._number += 1
-        resting = self.working[name] = Resting(order, self._number)
+        number = self._number = self._number + 1
+        resting = self.working[name] = Resting(order, number)
         if order.group:
             members = self._groups.get(order.group)
             if members is None:
@@ -257,6 +269,7 @@ class _Requests(_Fills):
             else:
                 members[name] = resting
         if order.parent:
+            self._children_came = True
             self._follow(resting)
         if tif is _DAY and not resting.held:
             self._days[name] = resting
@@ -303,7 +316,7 @@ class _Requests(_Fills):
         if change.limit_price is not None:
             resting.since = change.ts
         resting.asleep = (1.0 - awake) * resting.leaves
-        for child in self._children.get(name, ()):
+        for child in self._children.get(name, ()) if self._children else ():
             child.asleep = min(child.order.quantity * (resting.leaves / resting.order.quantity), child.leaves)
         if not resting.held:
             self.arrive(resting)

@@ -10,7 +10,7 @@ import gc
 import heapq
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from .order_queue import OrderQueue
 from ..core.bars import Bars
 from ..core.engine import TradingEngine
 from ..core.events import Alert, Cancel, Command, CorporateAction, Event, OrderEventKind, Replace, SetTimer, Submit, TimerEvent, make_update
+from ..enums import OrderStatus
 from ..types import Fill
 
 # %% ../../nbs/backtest/04c_simulation.ipynb #c61c464d
@@ -73,11 +74,15 @@ class _Post:
         self._timers: list[tuple[int, int, str]] = []
         self._set = 0
         direct = getattr(type(venue), "submit", None) is OrderQueue.submit and type(self).send is _Post.send
+        self.watcher: Callable[[Command], None] | None = None  # is shown each command on its way
         self._admit = venue.admit if direct else None  # type: ignore[attr-defined]
+        self._at_next_open = getattr(venue, "at_next_open", None) if direct else None
 
     def send(self, command: Command) -> Sequence[Event]:
         "Carry a command to where it goes; returns the answers."
         kind = type(command)
+        if self.watcher is not None:
+            self.watcher(command)
         if kind is Submit:
             return self.venue.submit(command.order)  # type: ignore[union-attr]
         if kind is Cancel:
@@ -106,16 +111,19 @@ class _Post:
     def obey(self, commands: Sequence[Command]) -> None:
         "Carry out commands, and handle what comes of them, first in, first out."
         answers: list[Event] = []
-        admit, accepted = self._admit, self.engine.accepted
+        admit, orders, quiet = self._admit if self.watcher is None else None, self.engine.orders, not self.engine.is_heard
         for command in commands:
             if admit is None or type(command) is not Submit:
                 answers.extend(self.send(command))
                 continue
-            answer = admit(command.order)
+            order = command.order
+            answer, state = admit(order), orders[order.client_order_id]
             if answer is not None:
                 answers.append(answer)
-            elif not accepted(command.order):
-                answers.append(make_update(command.order.ts, command.order.client_order_id, OrderEventKind.ACCEPT))
+            elif quiet and state.status is OrderStatus.SUBMITTED:  # nobody wants to hear of it: no event
+                state.status = OrderStatus.ACCEPTED
+            else:
+                answers.append(make_update(order.ts, order.client_order_id, OrderEventKind.ACCEPT))
         process, place = self.engine.process, 0
         while place < len(answers):
             event = answers[place]
@@ -194,10 +202,16 @@ class _Rows(Carrier):
         engine, keeper = self.engine, self.keeper
         if self._costs is not None:
             self._end_session(row)
-        self.catch_up(ts)
+        if keeper is not None or self.actions or self._timers:
+            self.catch_up(ts)
         if self.venue.working:
+            handle, report = self.handle, self.report
+            direct = type(self).report is _Post.report
             for event in self.venue.match(self.bars, row):
-                self.report(event, ts)
+                if direct:
+                    handle(event)
+                else:
+                    report(event, ts)
         if keeper is not None:
             engine.at_close(row)
             for event in keeper.after(ts, engine.marks):
@@ -215,6 +229,9 @@ class _Rows(Carrier):
 def rare_collection() -> Iterator[None]:
     "Look for garbage in circles a hundred times less often: a run makes many objects and few circles."
     before = gc.get_threshold()
+    if before[0] >= 70_000:  # it is rare already: a run inside a run
+        yield
+        return
     gc.set_threshold(100 * max(before[0], 700), *before[1:])
     try:
         yield
@@ -249,7 +266,7 @@ class Simulation(_Rows):
 
     def run(self, *, progress: bool = False) -> None:
         "Play every row; a strategy's error leaves what was done until then."
-        times = self.bars.ts.tolist()
+        times = self.engine.times if self.engine.window is self.bars else self.bars.ts.tolist()
         self._others = [(panel.interval, deque(enumerate(panel.ts.tolist()))) for panel in self.others]
         self.engine.warming_up = self.first > 0
         with rare_collection(), _bar(len(times), progress) as shown:
@@ -276,8 +293,8 @@ class Simulation(_Rows):
                 if until > row:
                     before = row
                     row, commands = engine.walk(row, until)
-                    if commands:
-                        self.obey(commands)
+                    while commands:
+                        row, commands = self._answer(row, until, commands)
                     if shown:
                         shown.update(row - before)
                     continue
@@ -285,6 +302,21 @@ class Simulation(_Rows):
             row += 1
             if shown:
                 shown.update()
+
+    def _answer(self, row: int, until: int, commands: Sequence[Command]) -> tuple[int, Sequence[Command]]:
+        "Carry out what a strategy wants; a market order on its own meets the next row at once, when nothing else is due there."
+        engine, first = self.engine, commands[0]
+        if isinstance(first, Submit) and row < until and len(commands) == 1 and self._at_next_open is not None and self.watcher is None and not engine.is_heard:
+            fill = self._at_next_open(first.order, self.bars, row)
+            if fill is not None:
+                self.fills.append(fill)
+                if told := engine.process(fill):
+                    self.obey(told)
+                if not told:
+                    return row, ()
+                commands, row = engine.step(row), row + 1
+        self.obey(commands)
+        return row, ()
 
     def _idle_until(self, row: int, times: list[int]) -> int:
         "The next row before which something is due besides the strategy."

@@ -183,6 +183,8 @@ class _Mail(Simulation):
         "Carry a command to where it goes; with a latency a request is on its way first."
         if self.latency is None or not isinstance(command, (Submit, Cancel, Replace)):
             return super().send(command)
+        if self.watcher is not None:
+            self.watcher(command)
         self._requests += 1
         ts = self.engine.ts
         self._post(ts + self.latency.entry(ts, self._requests), "request", command)

@@ -78,6 +78,7 @@ class _Panel:
         self._print: str | None = None
         self.columns: dict[str, int] = {symbol: n for n, symbol in enumerate(self.symbols)}
         self._session: np.ndarray | None = None
+        self._index: pd.DatetimeIndex | None = None
 
     def __len__(self) -> int:
         "Number of instants T."
@@ -91,7 +92,9 @@ class _Panel:
     @property
     def index(self) -> pd.DatetimeIndex:
         "The instants as a pandas index, ns UTC."
-        return pd.DatetimeIndex(self.ts, tz="UTC", name="ts")
+        if self._index is None or len(self._index) != len(self.ts):
+            self._index = pd.DatetimeIndex(self.ts, tz="UTC", name="ts")
+        return self._index
 
     @property
     def session(self) -> np.ndarray:

@@ -9,6 +9,7 @@ __all__ = ['BarsNow', 'FollowedBars']
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +28,9 @@ def _floats(field: int, words: str) -> property:
         "The row, out of the block that holds it."
         first, rows = now._blocks[field]
         place = now._row - first
-        if 0 <= place < len(rows):
-            return rows[place]
-        return now._load(field)
+        if not 0 <= place < len(rows):
+            place, rows = 0, now._load(field)
+        return [rows[place]] if now.is_single else rows[place]
 
     return property(read, doc=f"(N,) {words} as plain floats; NaN = no bar.")
 
@@ -37,12 +38,13 @@ def _floats(field: int, words: str) -> property:
 class BarsNow:
     "The bars of one instant: a view, valid while the event is handled."
 
-    __slots__ = ("_blocks", "_closes", "_row", "_window")
+    __slots__ = ("_blocks", "_closes", "_row", "_window", "is_single")
 
     def __init__(self, window: Bars, row: int = 0):
         "A view of a row of a panel."
         self._window, self._row = window, row
-        self._blocks: list[tuple[int, list[list[float]]]] = [(0, [])] * len(FIELDS)
+        self.is_single = len(window.symbols) == 1  # a block of a single column is a plain list of numbers
+        self._blocks: list[tuple[int, list[Any]]] = [(0, [])] * len(FIELDS)
 
     row = property(lambda self: self._row, doc="Number of the row, from 0.")
     ts = property(lambda self: int(self._window.ts[self._row]), doc="Close of the bars, ns UTC.")
@@ -56,20 +58,21 @@ class BarsNow:
     opens, highs, lows = _floats(0, "opens"), _floats(1, "highs"), _floats(2, "lows")
     closes, volumes = _floats(3, "closes"), _floats(4, "volumes")
 
-    def _load(self, field: int) -> list[float]:
-        "Convert the block that begins with the present row."
+    def _load(self, field: int) -> list[Any]:
+        "Convert the block that begins with the present row: rows, or the numbers of a single column."
         table: np.ndarray = getattr(self._window, FIELDS[field])
-        rows = table[self._row : self._row + max(1, _BLOCK // max(1, table.shape[1]))].tolist()
+        block = table[self._row : self._row + max(1, _BLOCK // max(1, table.shape[1]))]
+        rows = block[:, 0].tolist() if self.is_single else block.tolist()
         self._blocks[field] = (self._row, rows)
-        return rows[0]
+        return rows
 
     @property
     def columns(self) -> Mapping[str, int]:
         "Place of each symbol in the row."
         return MappingProxyType(self._window.columns)
 
-    def follow(self, row: int) -> tuple[int, list[list[float]]]:
-        "The closes of a stretch of rows from `row` on, if the strategy reads them: first row of the block, and its rows."
+    def follow(self, row: int) -> tuple[int, list[Any]]:
+        "The closes of a stretch of rows from `row` on, if the strategy reads them: first row of the block, and its rows, or numbers of a single column."
         first, rows = self._blocks[3]
         return (first, rows) if 0 <= row - first < len(rows) else (row, [])
 

@@ -113,6 +113,16 @@ class _Paths:
         return {c: self.changes("rate", c, rate) for c, rate in self.book.initial_fx.items()}
 
 # %% ../../nbs/core/04c_curve.ipynb #a1curve0013
+def _scaled(
+    values: np.ndarray,  # (T,) an array of our own
+    factor: np.ndarray | float,  # number or (T,)
+) -> np.ndarray:  # (T,)
+    "Values times a factor, in place; most factors are 1."
+    if isinstance(factor, float) and factor == 1.0:
+        return values
+    return np.multiply(values, factor, out=values)
+
+
 def account_curve(
     book: Kept,  # the account after the run: a `core.book.Book`
     ts: np.ndarray,  # (T,) instants, ns UTC
@@ -124,7 +134,7 @@ def account_curve(
     quantities, cash, rates = paths.quantities(), paths.cash(), paths.rates()
     total_cash, receivable, financed = (np.zeros(len(ts)) for _ in range(3))
     for currency in book.cash:
-        total_cash += cash[currency] * rates[currency]
+        total_cash += _scaled(cash[currency], rates[currency])
     total = total_cash.copy()
     for currency in book.receivable:
         due = paths.changes("receivable", currency, 0.0) * rates[currency]
@@ -137,15 +147,19 @@ def account_curve(
         if held is None:
             continue
         price, rate = mark[:, n], rates[holding.currency]
-        if np.isnan(price[held != 0.0]).any():
+        there = held != 0.0
+        if (np.isnan(price) & there).any():
             raise DataError(f"the mark of {symbol!r} was missing while it was held; a position needs a finite price at every bar.")
-        price = np.where(held != 0.0, price, 0.0)
-        quantity[:, n], value[:, n] = held, held * price * holding.multiplier * rate
+        price = np.where(there, price, 0.0)
         if holding.is_margined:
-            average = np.where(held != 0.0, paths.changes("average_price", symbol, 0.0), 0.0)
+            average = np.where(there, paths.changes("average_price", symbol, 0.0), 0.0)
             total += held * (price - average) * holding.multiplier * rate
             financed += held * average * holding.multiplier * rate
-        else:
-            total += value[:, n]
-    deposits = np.zeros(len(ts)) + paths.changes("deposit", "", 0.0)
+        worth = _scaled(_scaled(np.multiply(held, price, out=price), holding.multiplier), rate)
+        if not holding.is_margined:
+            total += worth
+        quantity[:, n], value[:, n] = held, worth
+    deposits = np.zeros(len(ts))
+    if any(c.kind == "deposit" for c in book.changes):
+        deposits += paths.changes("deposit", "", 0.0)
     return Curve(total, total_cash, quantity, value, receivable, financed, deposits)

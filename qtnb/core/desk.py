@@ -16,10 +16,10 @@ import numpy as np
 from .bars import Bars
 from .book import Book
 from .errors import DataError, StateMismatch, StrategyError, unknown_name
-from .events import Alert, Cancel, Command, OrderEventKind, OrderUpdate, Replace, Submit, make_update
+from .events import Alert, Cancel, Command, OrderEventKind, OrderUpdate, Submit, make_replace
 from .orders import LETTERS, OrderState, numbered, order_prefix
 from .protocols import OrderCheck
-from ..enums import OrderStatus, OrderType, Side, TimeInForce
+from ..enums import FINAL_STATUSES, OrderStatus, OrderType, Side, TimeInForce
 from ..types import Instrument, Order, order_problem, with_terms
 from ..utils.values import maker
 
@@ -196,7 +196,7 @@ class Denials(_Reasons):
                 return ""
             if (kind is _LIMIT and stop is None) or (kind is _STOP and limit is None):
                 steps = (limit or stop or 0.0) / instrument.tick_size
-                if 0.0 < steps < 1e15 and -1e-6 < steps - round(steps) < 1e-6:
+                if 0.0 < steps < 1e9 and (steps + 1e-6) % 1.0 < 2e-6:
                     return ""
         return self._denial(order, instrument)
 
@@ -357,8 +357,8 @@ class Desk(_Writing):
         if not client_order_id and self.withheld:
             return
         state = self.order_state(client_order_id)
-        if state.status.is_working:
-            state.apply(make_update(self.ts, client_order_id, OrderEventKind.CANCEL_REQUEST))
+        if state.status not in FINAL_STATUSES:
+            state.ask(OrderEventKind.CANCEL_REQUEST, self.ts)
             self._out.append(Cancel(self.ts, client_order_id))
 
     def request_replace(self, client_order_id: str, quantity: float | None, limit_price: float | None, stop_price: float | None) -> None:
@@ -367,13 +367,14 @@ class Desk(_Writing):
             return
         state = self.order_state(client_order_id)
         for name, value in (("quantity", quantity), ("limit_price", limit_price), ("stop_price", stop_price)):
-            if value is not None and not (math.isfinite(value) and value > 0.0):
+            if value is not None and not 0.0 < value < math.inf:
                 raise DataError(f"`{name}` of a replacement was {value!r}; it must be a positive finite number.")
-        if not state.status.is_working:
+        if state.status in FINAL_STATUSES:
             return
-        reason = self.refusal(with_terms(state.order, quantity, limit_price, stop_price))
+        wanted = with_terms(state.order, quantity, limit_price, stop_price)
+        reason = self.refusal(wanted) if self.checks else self.denial(wanted)
         if reason:
             self._out.append(Alert(self.ts, "warning", f"a replacement of order {client_order_id} was not sent: {reason}."))
             return
-        state.apply(make_update(self.ts, client_order_id, OrderEventKind.REPLACE_REQUEST))
-        self._out.append(Replace(self.ts, client_order_id, quantity, limit_price, stop_price))
+        state.ask(OrderEventKind.REPLACE_REQUEST, self.ts)
+        self._out.append(make_replace(self.ts, client_order_id, quantity, limit_price, stop_price))

@@ -92,7 +92,7 @@ class _Stepper(_Account):
     def at_close(self, row: int) -> None:
         "Know the closes of a row before the strategies do: for whoever looks after the account."
         self.row = self._bars._row = row
-        self.ts = max(self.ts, self._times[row])
+        self.ts = max(self.ts, self.times[row])
         if self.splits or self.last:
             self._refresh()
 
@@ -103,7 +103,7 @@ class _Stepper(_Account):
         "Handle the bars of one row of the window."
         bars = self._bars
         self.row = bars._row = row
-        self.ts = self._times[row]
+        self.ts = self.times[row]
         if self.splits or self.last:
             self._refresh()
         if self.ts >= self.book.next_due or len(self.lanes) > 1:
@@ -113,8 +113,9 @@ class _Stepper(_Account):
                 lane.on_data(lane.context, bars)
             except Exception as error:
                 raise self.strategy_error(lane, "on_data", error) from error
-            for algorithm in tuple(lane.algorithms):
-                self.direct(lane, algorithm, "on_data", bars)
+            if lane.algorithms:
+                for algorithm in tuple(lane.algorithms):
+                    self.direct(lane, algorithm, "on_data", bars)
         return self.flush() if self._out else ()
 
 # %% ../../nbs/core/06_engine.ipynb #c9652082
@@ -129,16 +130,17 @@ class _Stepping(_Stepper):
         "Step on until a strategy wants something: for stretches in which no order works and nothing else is due."
         if len(self.lanes) > 1 or self.lanes[0].algorithms or self.splits or self.last:
             return row + 1, self.step(row)
-        lane, bars, times = self.lanes[0], self._bars, self._times
+        lane, bars, times = self.lanes[0], self._bars, self.times
         on_data, context, algorithms = lane.on_data, lane.context, lane.algorithms
         first, rows = bars.follow(row)
         try:
             if rows:
                 stop = min(stop, first + len(rows))
-                bars.__class__ = FollowedBars
+                bars.__class__, single = FollowedBars, bars.is_single
                 for now in range(row, stop):
                     self.row = bars._row = now
-                    self.ts, bars._closes = times[now], rows[now - first]
+                    self.ts, closes = times[now], rows[now - first]
+                    bars._closes = [closes] if single else closes
                     on_data(context, bars)
                     if self._out or algorithms:
                         break
@@ -155,9 +157,12 @@ class _Stepping(_Stepper):
             raise self.strategy_error(lane, "on_data", error) from error
         finally:
             bars.__class__ = BarsNow
-        for algorithm in tuple(algorithms):
-            self.direct(lane, algorithm, "on_data", bars)
-        return self.row + 1, self.flush()
+        if algorithms or self._denied:
+            for algorithm in tuple(algorithms):
+                self.direct(lane, algorithm, "on_data", bars)
+            return self.row + 1, self.flush()
+        out, self._out = self._out, []
+        return self.row + 1, out
 
     def step_other(self, interval: str, row: int, ts: int) -> Sequence[Command]:
         "Handle the bars of one row of a panel of another interval."
@@ -195,7 +200,7 @@ class TradingEngine(_Stepping):
         self.open_lanes(strategy if isinstance(strategy, (list, tuple)) else [strategy], shares)
         self.strategy, self.context = self.lanes[0].strategy, self.lanes[0].context
         self._bars = BarsNow(window)
-        self._times = window.ts.tolist()
+        self.times = window.ts.tolist()
 
     def process(
         self,
@@ -212,18 +217,10 @@ class TradingEngine(_Stepping):
         handler(self, event)
         return self.flush() if self._out or self._denied else []
 
-    def accepted(
-        self,
-        order: Order,  # that a venue has taken without delay
-    ) -> bool:  # False when it must come as an event, because somebody wants to hear of it
-        "Note that an order works."
-        if self._owners or self.hears_orders:
-            return False
-        state = self.orders[order.client_order_id]
-        if state.status is not OrderStatus.SUBMITTED:
-            return False
-        state.status = OrderStatus.ACCEPTED
-        return True
+    @property
+    def is_heard(self) -> bool:
+        "Whether a strategy or an algorithm wants to hear what becomes of orders, besides fills."
+        return self.hears_orders or bool(self._owners)
 
     def start(self, ts: int) -> Sequence[Command]:
         "Tell the strategies that a run begins."
@@ -255,7 +252,7 @@ def _handle_bars(engine: TradingEngine, event: BarsEvent) -> Sequence[Command]:
     row = window.append(event.ts, (event.open, event.high, event.low, event.close, event.volume))
     if window is not engine.window:
         return engine.step_other(window.interval, row, event.ts)
-    engine._times.append(event.ts)
+    engine.times.append(event.ts)
     return engine.step(row)
 
 
@@ -296,7 +293,7 @@ def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
     if fill.exec_id in state.exec_ids:
         return
     state.check_fill(fill)
-    engine.book.enter_fill(fill, engine.book.check_fill(fill))
+    engine.book.apply_fill(fill)
     state.count_fill(fill)
     if state.status in FINAL_STATUSES:
         engine.working.pop(name, None)

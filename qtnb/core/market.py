@@ -20,7 +20,7 @@ class Market(Desk):
     "The part of an engine that knows prices."
 
     _bars: BarsNow
-    _times: list[int]
+    times: list[int]
 
     def watch(self, more: Sequence[Bars]) -> None:
         "Take panels of other intervals; ConfigError when two have one interval."

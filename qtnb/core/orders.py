@@ -13,6 +13,7 @@ from collections.abc import Collection
 from .errors import StateMismatch
 from .events import OrderEventKind as Kind
 from .events import OrderUpdate
+from ..enums import FINAL_STATUSES
 from ..enums import OrderStatus as Status
 from ..types import Fill, Order, with_terms
 
@@ -127,10 +128,11 @@ class _OrderRecord:
 
     def _replace(self, update: OrderUpdate, following: Status) -> Status:
         "Take over the terms of a replacement; returns the state afterwards."
-        for value in (update.quantity, update.limit_price, update.stop_price):
+        terms = (update.quantity, update.limit_price, update.stop_price)
+        for value in terms:
             if value is not None and not 0.0 < value < math.inf:
                 raise StateMismatch(f"a replacement of order {self.order.client_order_id!r} held the number {value!r}; it must be positive and finite.")
-        self.order = with_terms(self.order, update.quantity, update.limit_price, update.stop_price)
+        self.order = with_terms(self.order, *terms)
         self.quantity = self.order.quantity
         if self._is_filled():
             return Status.FILLED
@@ -147,18 +149,35 @@ class OrderState(_OrderRecord):
         update: OrderUpdate,  # what happened
     ) -> Status:  # the state afterwards
         "Move along the graph, or raise StateMismatch."
-        following = TRANSITIONS.get((self.status, update.kind))
+        status, kind = self.status, update.kind
+        following = TRANSITIONS.get((status, kind))
         if following is None:
             name = self.order.client_order_id
-            raise StateMismatch(f"order {name!r} was {self.status} when '{update.kind}' came; the graph of order states has no such edge.")
-        if update.kind is Kind.REPLACE and (self.status.is_working or self.status is Status.FILLED):
+            raise StateMismatch(f"order {name!r} was {status} when '{kind}' came; the graph of order states has no such edge.")
+        if kind is Kind.REPLACE and (status not in FINAL_STATUSES or status is Status.FILLED):
             following = self._replace(update, following)
         if following is Status.ACCEPTED and self.filled_quantity > 0.0:
             following = Status.PARTIALLY_FILLED
-        if following is not self.status or update.reason:
-            self.reason = update.reason or self.reason
-        self.status, self.ts = following, max(self.ts, update.ts)
+        if update.reason:
+            self.reason = update.reason
+        self.status = following
+        if update.ts > self.ts:
+            self.ts = update.ts
         return following
+
+    def ask(
+        self,
+        kind: Kind,  # CANCEL_REQUEST or REPLACE_REQUEST
+        ts: int,  # when, ns UTC
+    ) -> None:
+        "Move along the graph by what we ask of the venue."
+        following = TRANSITIONS.get((self.status, kind))
+        if following is None:
+            self.apply(OrderUpdate(ts, self.order.client_order_id, kind))
+        else:
+            self.status = following
+            if ts > self.ts:
+                self.ts = ts
 
     def apply_fill(
         self,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STAMP', 'NAT', 'ORDER_COLUMNS', 'FILL_COLUMNS', 'CASH_FLOW_COLUMNS', 'TRADE_COLUMNS', 'ACCOUNT_COLUMNS', 'FRAMES',
            'make_column', 'build_frame', 'check_names', 'check_frame', 'orders_frame', 'fills_frame',
-           'cash_flows_frame', 'trades_frame', 'empty_frame', 'account_frame', 'panel_frame']
+           'cash_flows_frame', 'trades_frame', 'empty_frame', 'account_frame', 'equity_series', 'panel_frame']
 
 # %% ../../nbs/evaluation/25_frames.ipynb #1e5cdb45
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,6 +73,8 @@ def _text(raw: Any) -> Any:
 
     if isinstance(raw, (pd.Series, pd.Index)) and raw.dtype == "str":
         return raw.array
+    if isinstance(raw, list) and len(raw) > 1 and isinstance(raw[0], str) and raw.count(raw[0]) == len(raw):
+        return pd.array(pa.repeat(pa.scalar(str(raw[0]), type=pa.large_string()), len(raw)), dtype="str")  # type: ignore[call-overload]
     try:
         column = pa.array(raw, type=pa.large_string(), from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers
@@ -182,6 +184,14 @@ def account_frame(
     check_names("account", [*columns, *known], ACCOUNT_COLUMNS, needed=6)
     columns |= {c: make_column(known[c], "float64") if c in known else np.full(len(gross), np.nan) for c in ACCOUNT_COLUMNS[6:]}
     return pd.DataFrame(columns, index=pd.DatetimeIndex(make_column(ts, STAMP), name="ts"), copy=False)
+
+
+def equity_series(
+    ts: Iterable[int] | pd.DatetimeIndex,  # stamps: ns UTC or aware times, increasing, shape (T,)
+    equity: Iterable[float],  # account value, shape (T,)
+) -> pd.Series:  # as the column `equity` of an account
+    "The account value over time on its own."
+    return pd.Series(make_column(equity, "float64"), index=pd.DatetimeIndex(make_column(ts, STAMP), name="ts"), name="equity", copy=False)
 
 
 def panel_frame(

@@ -8,6 +8,7 @@ __all__ = ['record_orders', 'record_fills', 'rates_at', 'record_cash_flows', 'di
 # %% ../../nbs/evaluation/31_recording.ipynb #77703a60
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
@@ -19,14 +20,16 @@ from ..core.book import Curve, account_curve
 from ..core.engine import TradingEngine
 from ..core.events import CashFlow, CorporateAction
 from ..core.orders import OrderState
-from .frames import FILL_COLUMNS, ORDER_COLUMNS, account_frame, cash_flows_frame, fills_frame, orders_frame, panel_frame
+from .frames import FILL_COLUMNS, ORDER_COLUMNS, account_frame, cash_flows_frame, equity_series, fills_frame, orders_frame, panel_frame
 from .results import Result, make_result
 from .trades import round_trips
+from ..enums import Side
 from ..types import Fill
 from ..utils.math import floor_to_step
 
 # %% ../../nbs/evaluation/31_recording.ipynb #88038ab5
 _STATE = ("status", "filled_quantity", "average_price", "reason")  # of an order that comes from its state
+_BLOCK = 1_024  # objects looked at before their values are sorted into columns
 _PLAIN = (None, None, None, False, False, "", "")  # expires to group of an order without any of them
 _DERIVED = ("strategy", "change", "value_base", "fee_base")  # of a fill that do not come from the fill
 
@@ -43,20 +46,28 @@ def record_orders(
 
 def _taken(rows: Sequence[Any], names: Sequence[str], plain: tuple[Any, ...] | None = None) -> dict[str, Any]:
     "Some attributes of all objects as columns; nothing when every object has the plain ones."
-    if plain is not None and all(map(plain.__eq__, map(attrgetter(*names), rows))):
+    take = attrgetter(*names)
+    if plain is not None and all(map(plain.__eq__, map(take, rows))):
         return {}
-    return {name: list(map(attrgetter(name), rows)) for name in names}
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for first in range(0, len(rows), _BLOCK):  # each object is looked at once: they lie all over the memory
+        for column, values in zip(columns.values(), zip(*map(take, rows[first : first + _BLOCK]), strict=True), strict=True):
+            column.extend(values)
+    return columns
 
 
 def record_fills(
     fills: Sequence[Fill],  # in the order in which they came
     *,
-    states: Mapping[str, OrderState] | None = None,  # orders by client_order_id; adds their strategies
+    states: Mapping[str, OrderState] | str | None = None,  # orders by client_order_id, or the only strategy: adds the strategies
     book: Any = None,  # core.book.Book: the account; adds multipliers and exchange rates
 ) -> pd.DataFrame:  # columns of `evaluation.frames.FILL_COLUMNS`
     "The frame of fills."
     columns = _taken(fills, [name for name in FILL_COLUMNS if name not in _DERIVED])
-    if states is not None:
+    columns |= {name: np.array(columns[name], dtype=np.float64) for name in ("quantity", "price", "fee")}
+    if isinstance(states, str):
+        columns["strategy"] = [states] * len(fills)
+    elif states is not None:
         columns["strategy"] = [states[name].order.strategy for name in columns["client_order_id"]]
     if book is not None:
         columns |= _account_effects(columns, book)
@@ -69,9 +80,10 @@ def rates_at(
     ts: Sequence[int],  # instants, ns UTC, shape (K,)
 ) -> np.ndarray:  # shape (K,); NaN for a currency that the book does not know
     "What each currency was worth in the base currency: by the last rate at or before the instant."
-    found, names = np.full(len(currencies), math.nan), np.asarray(currencies, dtype=object)
-    for currency in dict.fromkeys(currencies):
-        rows = np.flatnonzero(names == currency)
+    found, several = np.full(len(currencies), math.nan), dict.fromkeys(currencies)
+    names = np.asarray(currencies, dtype=object) if len(several) > 1 else None
+    for currency in several:
+        rows = slice(None) if names is None else np.flatnonzero(names == currency)
         known = [(c.ts, c.value) for c in getattr(book, "changes", ()) if c.kind == "rate" and c.name == currency]
         path = [getattr(book, "initial_fx", book.fx).get(currency, math.nan), *(rate for _, rate in known)]
         found[rows] = np.array(path)[np.searchsorted([t for t, _ in known], np.asarray(ts, dtype=np.int64)[rows], side="right")]
@@ -80,11 +92,13 @@ def rates_at(
 
 def _account_effects(columns: Mapping[str, Sequence[Any]], book: Any) -> dict[str, np.ndarray]:
     "What each fill did to the position, and what it and its fee were worth in the base currency."
-    quantity, price, fee = (np.array(columns[name], dtype=np.float64) for name in ("quantity", "price", "fee"))
+    quantity, price, fee = (np.asarray(columns[name]) for name in ("quantity", "price", "fee"))
     multipliers = {s: h.instrument.multiplier for s, h in book.holdings.items()}
-    unit = np.array([multipliers[s] for s in columns["symbol"]]) * rates_at(book, columns["currency"], columns["ts"])
-    change = np.where([side == "buy" for side in columns["side"]], quantity, -quantity)
-    fee_base, own = fee.copy(), [c or m for c, m in zip(columns["fee_currency"], columns["currency"], strict=True)]
+    unit = np.array(list(map(multipliers.__getitem__, columns["symbol"]))) * rates_at(book, columns["currency"], columns["ts"])
+    change = np.where(np.fromiter(map(Side.BUY.__eq__, columns["side"]), dtype=bool, count=len(fee)), quantity, -quantity)
+    fee_base, own = fee.copy(), columns["currency"]
+    if any(columns["fee_currency"]):
+        own = [c or m for c, m in zip(columns["fee_currency"], own, strict=True)]
     if set(own) != {book.base_currency}:
         for n, (symbol, currency) in enumerate(zip(columns["symbol"], own, strict=True)):
             instrument = book.holdings[symbol].instrument
@@ -137,14 +151,16 @@ def dividends(
 # %% ../../nbs/evaluation/31_recording.ipynb #e6d52ef2
 def record_account(
     curve: Curve,  # equity, cash, quantities and values over time
-    ts: np.ndarray,  # (T,) instants, ns UTC
+    ts: np.ndarray | pd.DatetimeIndex,  # (T,) instants, ns UTC
     symbols: Sequence[str],  # (N,) columns
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # account, positions, weights
     "The frames of the account, of signed quantities, and of position values over equity."
     equity = np.where(curve.equity > 0.0, curve.equity, math.nan)
     weights = curve.value / equity[:, None]
+    sizes = np.abs(weights)
+    gross, net = (sizes[:, 0], weights[:, 0]) if len(symbols) == 1 else (sizes.sum(axis=1), weights.sum(axis=1))
     more = {name: getattr(curve, name, None) for name in ("receivable", "financed", "deposits", "settled_cash")}
-    account = account_frame(ts, curve.equity, cash=curve.cash, gross_exposure=np.abs(weights).sum(axis=1), net_exposure=weights.sum(axis=1), **more)
+    account = account_frame(ts, curve.equity, cash=curve.cash, gross_exposure=gross, net_exposure=net, **more)
     return account, panel_frame(ts, symbols, values=curve.quantity), panel_frame(ts, symbols, values=weights)
 
 # %% ../../nbs/evaluation/31_recording.ipynb #50b44805
@@ -163,7 +179,9 @@ def record(
     book, states, last = engine.book, engine.orders, int(bars.ts[-1]) if len(bars) else 0
     booked = tuple(a for a in (getattr(book, "actions", ()) if actions is None else actions) if a.ts <= last)
     flows = [f for f in (getattr(book, "flows", ()) if cash_flows is None else cash_flows) if f.ts <= last]
-    account, positions, weights = record_account(account_curve(book, bars.ts, bars.symbols, bars.mark), bars.ts, bars.symbols)
+    curve = account_curve(book, bars.ts, bars.symbols, bars.mark)
+    panels = cache(lambda: record_account(curve, bars.index, bars.symbols))
+    alone = engine.lanes[0].name if len(engine.lanes) == 1 else ""
     lots = {symbol: h.instrument.lot_size for symbol, h in book.holdings.items()}
 
     def payments(result: Result) -> pd.DataFrame:
@@ -172,14 +190,15 @@ def record(
         return record_cash_flows([*flows, *paid], book)
 
     result = make_result(
-        account,
+        lambda result: panels()[0],
         orders=lambda result: record_orders(states.values()),
-        fills=lambda result: record_fills(fills, states=states, book=book),
-        positions=positions,
-        weights=weights,
+        fills=lambda result: record_fills(fills, states=alone or states, book=book),
+        positions=lambda result: panels()[1],
+        weights=lambda result: panels()[2],
         manifest=dict(manifest) if isinstance(manifest, Mapping) else manifest,
         periods_per_year=periods_per_year,
         cash_flows=payments,
+        equity=equity_series(bars.index, curve.equity),
         trades=lambda result: round_trips(result.fills, bars, actions=booked, lots=lots),
     )
     return result if later else result.complete()

@@ -20,11 +20,11 @@ def maker(
     "Make a quick constructor for a frozen dataclass; TypeError when the class is not fit for it."
     if not (dataclasses.is_dataclass(frozen) and "__slots__" in frozen.__dict__) or hasattr(frozen, "__post_init__"):
         raise TypeError(f"{frozen.__name__} is no dataclass with slots and without `__post_init__`; only such a class has a twin.")
-    given = dataclasses.MISSING
-    fields = [(f.name, Any) if f.default is given else (f.name, Any, dataclasses.field(default=f.default)) for f in dataclasses.fields(frozen)]
-
-    def freeze(value: Any) -> None:
-        "Hand the object over to the frozen class."
-        value.__class__ = frozen
-
-    return dataclasses.make_dataclass(f"Open{frozen.__name__}", fields, slots=True, namespace={"__post_init__": freeze})
+    fields = dataclasses.fields(frozen)
+    open_twin = dataclasses.make_dataclass(f"Open{frozen.__name__}", [f.name for f in fields], slots=True)
+    known: dict[str, Any] = {"_new": object.__new__, "_twin": open_twin, "_frozen": frozen} | {f"_{f.name}": f.default for f in fields}
+    arguments = [f.name if f.default is dataclasses.MISSING else f"{f.name}=_{f.name}" for f in fields]
+    lines = [f"def make_{frozen.__name__.lower()}({', '.join(arguments)}):", "    value = _new(_twin)"]
+    lines += [f"    value.{f.name} = {f.name}" for f in fields] + ["    value.__class__ = _frozen", "    return value"]
+    exec("\n".join(lines), known)
+    return known[f"make_{frozen.__name__.lower()}"]
