@@ -28,7 +28,7 @@ from ..core.book import Book, Curve, account_curve
 from ..core.events import Alert, CashFlow, CorporateAction
 from ..core.holding import LedgerRow
 from ..core.orders import LETTERS, numbered, order_prefix
-from ..evaluation.frames import fills_frame, orders_frame
+from ..evaluation.frames import equity_series, fills_frame, orders_frame
 from ..evaluation.recording import dividends, record_account, record_cash_flows
 from ..evaluation.trades import round_trips
 from ..strategies.base import Decisions
@@ -279,20 +279,19 @@ def compiled_parts(
     bars: Bars,  # the rows that count
 ) -> dict[str, Any]:  # arguments of `evaluation.results.make_result`: functions of the result, called when their frame is looked at
     "Everything that a result is made of, but for its manifest."
-    index = pd.DatetimeIndex(bars.ts, tz="UTC", name="ts")
     lots, actions = {i.symbol: i.lot_size for i in run.instruments}, tuple(action for _, action in run.actions)
 
     @cache
     def frames() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         "Account, positions and weights."
-        return record_account(compiled_curve(run, bars), bars.ts, bars.symbols)
+        return record_account(compiled_curve(run, bars), bars.index, bars.symbols)
 
     return {
         "account": lambda result: frames()[0], "positions": lambda result: frames()[1], "weights": lambda result: frames()[2],
         "orders": lambda result: compiled_orders(run), "fills": lambda result: compiled_fills(run),
         "cash_flows": lambda result: record_cash_flows(compiled_dividends(run), book_of(run)),
         "trades": lambda result: round_trips(result.fills, bars, actions=actions, lots=lots),
-        "equity": pd.Series(run.equity, index=index, name="equity", copy=False),
+        "equity": equity_series(bars.index, run.equity),
     }
 
 
