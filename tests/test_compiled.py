@@ -17,7 +17,6 @@ from qtnb.core.bars import DAY_NS, Bars
 from qtnb.core.errors import ConfigError, StrategyError, UnknownNameError
 from qtnb.evaluation.results import FRAMES, Result
 from qtnb.strategies.base import Decisions, WeightStrategy
-from qtnb.types import Instrument
 
 MINUTE = 60_000_000_000
 
@@ -57,7 +56,8 @@ def both(bars: Bars, rows: dict[int, list[float]], **assumptions: Any) -> Result
 
 def events(bars: Bars, *happened: tuple[str, int, str, float]) -> pd.DataFrame:
     """Corporate actions just before a row."""
-    return pd.DataFrame([{"symbol": s, "ts": pd.Timestamp(int(bars.ts[row]) - 1_000, tz="UTC"), "kind": kind, "value": value} for s, row, kind, value in happened])
+    rows = [(s, pd.Timestamp(int(bars.ts[row]) - 1_000, tz="UTC"), kind, value) for s, row, kind, value in happened]
+    return pd.DataFrame(rows, columns=["symbol", "ts", "kind", "value"])
 
 
 nan = float("nan")
