@@ -46,7 +46,7 @@ THIRD_PARTY = {
     "portfolio": PLAIN | {"statsmodels"},
     "risk": PLAIN | {"statsmodels"},
     "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "statsmodels"},
-    "strategies": PLAIN | {"statsmodels"},
+    "strategies": PLAIN | {"numba", "statsmodels"},
     "reporting": PLAIN | {"bokeh", "IPython", "ipywidgets", "jinja2"},
     "backtest": PLAIN | {"numba", "pyarrow", "tqdm"},
     "live": PLAIN | {"tqdm"},
