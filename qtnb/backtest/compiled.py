@@ -10,7 +10,7 @@ __all__ = ['Inputs', 'terms_of', 'kernel_inputs', 'is_compiled', 'announce', 'Co
 # %% ../../nbs/backtest/04j_compiled.ipynb #893695e9
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
@@ -96,7 +96,7 @@ class CompiledRun:
     bars: Bars  # the whole panel
     instruments: Sequence[Instrument]  # (N,) in the order of the columns
     name: str  # of the strategy
-    run_id: str  # seeds the names of orders
+    identity: Callable[[], str]  # what the run is: seeds the names of orders
     cash: float  # at the start
     currency: str  # of the account
     first: int  # row at which the warm-up ended
@@ -108,6 +108,11 @@ class CompiledRun:
     withheld: int  # orders of the warm-up
     equity: np.ndarray  # (T - first,)
 
+    @property
+    def run_id(self) -> str:
+        "What the run is."
+        return self.identity()
+
     def __repr__(self) -> str:
         "What it came to."
         return f"CompiledRun({len(self.orders)} orders, {len(self.fills)} fills, equity {self.equity[-1]:,.2f} {self.currency})"
@@ -116,7 +121,7 @@ class CompiledRun:
 def run_compiled(
     backtest: Any,  # backtest.engine.Backtest without an obstacle
     decisions: Decisions,  # of its strategy
-    run_id: str,  # seeds the names of orders
+    identity: Callable[[], str],  # what the run is, asked for when names are needed
 ) -> CompiledRun | None:  # None when only the event path can tell what happens
     "Run a back-test through the kernel."
     announce()
@@ -132,22 +137,22 @@ def run_compiled(
     if ended != DONE or not equity_curve(inputs.panel.close, ledger, units[:, 0].copy(), backtest.cash, first, equity):
         return None
     return CompiledRun(
-        backtest.bars, instruments, str(backtest.strategies[0].name), run_id, backtest.cash, backtest.base_currency, first, backtest.actions,
+        backtest.bars, instruments, str(backtest.strategies[0].name), identity, backtest.cash, backtest.base_currency, first, backtest.actions,
         tables.orders[: state["orders"]], tables.fills[: state["fills"]], ledger, tables.alerts[: state["alerts"]], int(state["withheld"]), equity,
     )
 
 
 # %% ../../nbs/backtest/04j_compiled.ipynb #42e1da1e
-_PAIRS = np.frombuffer("".join(LETTERS).encode(), dtype=np.uint8).reshape(-1, 2)  # two letters for each number below 1024
+_ENDS = np.array(LETTERS, dtype="S2")  # two letters for each number below 1024
 
 
-def _texts(block: np.ndarray) -> pd.Series:
-    "A column of text out of (n, width) bytes."
+def _texts(records: np.ndarray) -> pd.Series:
+    "A column of text out of records of bytes, all of one width and without gaps."
     import pyarrow as pa
 
-    count, width = block.shape
-    offsets = pa.py_buffer(np.arange(0, (count + 1) * width, width, dtype=np.int64)[: count + 1])
-    return _series(pa.LargeStringArray.from_buffers(count, offsets, pa.py_buffer(np.ascontiguousarray(block))))
+    count, width = len(records), records.dtype.itemsize
+    offsets = np.arange(0, (count + 1) * width, width, dtype=np.int64)[: count + 1]
+    return _series(pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(records.view(np.uint8))))
 
 
 def _series(column: Any) -> pd.Series:
@@ -155,14 +160,14 @@ def _series(column: Any) -> pd.Series:
     return pd.Series(pd.array(column, dtype="str"))  # type: ignore[call-overload]
 
 
-def _name_block(prefix: str, numbers: np.ndarray) -> np.ndarray:
-    "Names of orders as (n, 29) bytes."
-    block = np.empty((len(numbers), len(prefix) + 8), dtype=np.uint8)
-    block[:, : len(prefix)] = np.frombuffer(prefix.encode(), dtype=np.uint8)
-    for place in range(4):
-        at = len(prefix) + 2 * place
-        block[:, at : at + 2] = _PAIRS[numbers >> (30 - 10 * place) & 1023]
-    return block
+def _names(prefix: str, numbers: np.ndarray, mark: int = 0) -> np.ndarray:
+    "Names of orders as records of bytes: a head that a thousand of them share, two letters, and room for a mark."
+    thousands = numbers >> 10
+    first = int(thousands.min()) if len(numbers) else 0
+    heads = np.array([numbered(prefix, k << 10)[:-2] for k in range(first, int(thousands.max(initial=first)) + 1)], dtype=f"S{len(prefix) + 6}")
+    made = np.empty(len(numbers), dtype=[("head", heads.dtype), ("end", "S2"), *([("mark", f"S{mark}")] if mark else [])])
+    made["head"], made["end"] = heads[thousands - first], _ENDS[numbers & 1023]
+    return made
 
 
 def order_names(
@@ -170,18 +175,19 @@ def order_names(
     numbers: np.ndarray,  # (n,) places in its table of orders, from 0
 ) -> pd.Series:  # (n,) client_order_id
     "The names of orders."
-    return _texts(_name_block(order_prefix(run.run_id, run.name), numbers + 1))
+    return _texts(_names(order_prefix(run.run_id, run.name), numbers + 1))
 
 
 def execution_names(
     run: CompiledRun,  # which run
 ) -> pd.Series:  # (F,) exec_id
     "The names of fills: that of the order, a hyphen, and the running number of the fill."
-    names, number = _name_block(order_prefix(run.run_id, run.name), run.fills["order"] + 1), run.fills["number"]
+    number, orders = run.fills["number"], run.fills["order"]
     if len(number) and number.max() > 9:
-        return _series([f"{bytes(name).decode()}-{k}" for name, k in zip(names, number.tolist(), strict=True)])
-    tail = np.stack([np.full(len(number), ord("-"), dtype=np.uint8), (number + ord("0")).astype(np.uint8)], axis=1)
-    return _texts(np.concatenate([names, tail], axis=1))
+        return _series([f"{name}-{k}" for name, k in zip(order_names(run, orders), number.tolist(), strict=True)])
+    made = _names(order_prefix(run.run_id, run.name), orders + 1, mark=2)
+    made["mark"] = np.array([f"-{k}" for k in range(10)], dtype="S2")[number]
+    return _texts(made)
 
 # %% ../../nbs/backtest/04j_compiled.ipynb #4a0b56b4
 def _same(word: str, count: int) -> pd.Series:
@@ -230,15 +236,15 @@ def compiled_fills(
 ) -> pd.DataFrame:  # columns FILL_COLUMNS
     "The frame of fills, with the evidence that a simulated venue gives: at the open of its bar, taken from the market."
     fills, count = run.fills, len(run.fills)
-    column, sign = run.orders["column"][fills["order"]], run.orders["sign"][fills["order"]]
-    quantity, price, fee = (np.ascontiguousarray(fills[name]) for name in ("quantity", "price", "fee"))
-    unit = np.array([i.multiplier for i in run.instruments])[column] * 1.0
+    change, price, fee, reference = (np.ascontiguousarray(fills[name]) for name in ("change", "price", "fee", "reference"))
+    quantity, column, sells = np.abs(change), np.ascontiguousarray(fills["column"]), change < 0.0
+    unit = np.array([i.multiplier for i in run.instruments])[column]
     same = {"currency": run.currency, "rule": "open", "liquidity": "taker", "fee_currency": "", "source": "bar", "strategy": run.name}
     return fills_frame({
         "ts": run.bars.ts[fills["row"]], "exec_id": execution_names(run), "client_order_id": order_names(run, fills["order"]),
-        "symbol": _taken(run.bars.symbols, column), "side": _taken(("buy", "sell"), sign < 0), "quantity": quantity, "price": price, "fee": fee,
-        "row": fills["row"], "place": np.zeros(count), "reference": np.ascontiguousarray(fills["reference"]), "queue_ahead": np.full(count, np.nan),
-        "change": np.where(sign > 0, quantity, -quantity), "value_base": quantity * price * unit, "fee_base": fee.copy(),
+        "symbol": _taken(run.bars.symbols, column), "side": _taken(("buy", "sell"), sells), "quantity": quantity, "price": price, "fee": fee,
+        "row": fills["row"], "place": np.zeros(count), "reference": reference, "queue_ahead": np.full(count, np.nan),
+        "change": change, "value_base": quantity * price * unit, "fee_base": fee.copy(),
         **{name: _same(word, count) for name, word in same.items()},
     })
 
@@ -269,9 +275,9 @@ def compiled_dividends(
     actions = [action for _, action in run.actions]
     if not actions:
         return []
-    column, sign = run.orders["column"][run.fills["order"]].tolist(), run.orders["sign"][run.fills["order"]]
+    column = run.fills["column"].tolist()
     fills: Any = [SimpleNamespace(ts=ts, symbol=run.bars.symbols[n]) for ts, n in zip(run.bars.ts[run.fills["row"]].tolist(), column, strict=True)]
-    return dividends(fills, sign * run.fills["quantity"], actions=actions, book=book_of(run))
+    return dividends(fills, run.fills["change"], actions=actions, book=book_of(run))
 
 
 def compiled_parts(

@@ -16,7 +16,7 @@ from .corporate_actions import actions_by_row, delistings, unexplained_jumps
 from .costs import NoCosts
 from .custodian import AccountRules, Custodian, open_book
 from .execution_sim import BarFill, SimulatedVenue
-from .identity import identify, parameters_of, text_of
+from .identity import identify, identify_later, parameters_of, text_of
 from .kernel_terms import PATHS, Choice, choose
 from .metrics import execution_summary, execution_warnings, volume_shares
 from .simulation import Simulation, rare_collection
@@ -52,7 +52,7 @@ def instruments_of(
     "An instrument for every symbol; UnknownNameError when one is described that the panel does not have."
     known = {i.symbol: i for i in (given.values() if isinstance(given, Mapping) else given)}
     for symbol in known:
-        if symbol not in bars.symbols:
+        if symbol not in bars.columns:
             raise unknown_name("symbol", symbol, bars.symbols)
     return {s: known.get(s) or Instrument(s, currency=currency) for s in bars.symbols}
 
@@ -279,7 +279,7 @@ class _Compiling(_Recording):
             return None
         from qtnb.backtest.compiled import compiled_alerts, compiled_parts, run_compiled
 
-        run = run_compiled(self, choice.decisions, self.result_id)
+        run = run_compiled(self, choice.decisions, identify_later(self.strategy, self.bars, **self.assumptions))
         if run is None:
             self.chosen = {"path": "event", "path_reason": "the kernel met something on the way that only the event path can tell"}
             return None

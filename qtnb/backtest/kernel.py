@@ -75,8 +75,8 @@ ORDER = np.dtype([
     ("value", np.float64), ("session", np.int64), ("deadline", np.int64), ("fills", np.int32), ("sign", np.int8), ("status", np.int8), ("why", np.int8),
 ], align=True)
 FILL = np.dtype([
-    ("order", np.int64), ("row", np.int64), ("number", np.int64), ("quantity", np.float64), ("price", np.float64), ("reference", np.float64),
-    ("fee", np.float64),
+    ("order", np.int64), ("row", np.int64), ("change", np.float64), ("price", np.float64), ("reference", np.float64), ("fee", np.float64),
+    ("number", np.int32), ("column", np.int32),
 ])
 LEDGER = np.dtype([("row", np.int64), ("column", np.int64), ("quantity", np.float64), ("cash", np.float64)])
 ALERT = np.dtype([("row", np.int64), ("column", np.int64), ("order", np.int64), ("weight", np.float64), ("price", np.float64)])
@@ -175,7 +175,7 @@ def enter_fill(state, symbol, order, fill, quantity, price, fee):
     symbol.position += signed
     state.cash = state.cash - signed * price * symbol.multiplier - fee
     state.fills += 1
-    fill.number, fill.quantity, fill.price, fill.fee = order.fills, quantity, price, fee
+    fill.number, fill.change, fill.price, fill.fee = order.fills, signed, price, fee
     return True
 
 
@@ -329,7 +329,7 @@ def write_order(order, symbol, row, n, quantity):
     order.row, order.column, order.sign, order.quantity = row, n, 1 if quantity > 0.0 else -1, size
     order.filled, order.average, order.leaves, order.value = 0.0, 0.0, size, 0.0
     order.session, order.deadline, order.fills = -1, -1, 0
-    if size % symbol.lot != 0.0 and is_off_step(size, symbol.lot) and size != abs(symbol.position):
+    if is_off_step(size, symbol.lot) and size != abs(symbol.position):
         order.status, order.why = DENIED, OFF_LOT
         return False
     order.status, order.why = ACCEPTED, NO_REASON
@@ -427,7 +427,7 @@ def play(panel, terms_of_run, parts, plan, tables):
                 if done < 0:
                     return UNKNOWN
                 if done > 0:
-                    fill.order = number
+                    fill.order, fill.column = number, n
                     note(state, symbol, ledger[state.lines], row, n)
             if order.status == FILLED:
                 symbol.waiting -= 1

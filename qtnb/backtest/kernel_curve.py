@@ -8,14 +8,14 @@ __all__ = ['mark_one', 'mark_several', 'hold', 'equity_curve']
 # %% ../../nbs/backtest/04i_kernel_curve.ipynb #fa0c33b6
 import numpy as np
 
-from .queue_models import compiled
+from .queue_models import compiled, inlined
 
 # %% ../../nbs/backtest/04i_kernel_curve.ipynb #a41f7281
-@compiled
-def mark_one(close, quantity, multiplier, price, cash, start, stop, equity, first):
+@inlined
+def mark_one(close, n, quantity, multiplier, price, cash, start, stop, equity, first):
     "Equity over a stretch in which one symbol is held; its last price."
     for t in range(start, stop):
-        c = close[t]
+        c = close[t, n]
         price = c if c == c else price
         equity[t - first] = cash + quantity * price * multiplier
     return price
@@ -78,10 +78,11 @@ def equity_curve(
             line += 1
         stop = min(ledger[line].row, length) if line < lines else length
         if count == 0:
-            equity[row - first : stop - first] = cash
+            for t in range(row, stop):
+                equity[t - first] = cash
         elif count == 1:
             n = columns[0]
-            price[n] = mark_one(close[:, n], quantity[n], multiplier[n], price[n], cash, row, stop, equity, first)
+            price[n] = mark_one(close, n, quantity[n], multiplier[n], price[n], cash, row, stop, equity, first)
         else:
             mark_several(close, columns, count, quantity, multiplier, price, cash, row, stop, equity, first)
         for k in range(count):

@@ -40,9 +40,7 @@ def is_off_step(
     value: float,  # a quantity, positive
     step: float,  # the lot
 ) -> bool:  # True when the value lies between two lots
-    "Whether a quantity is no multiple of a lot, as `core.desk.off_step` tells it."
-    if value % step == 0.0:
-        return False
+    "Whether a quantity is no multiple of a lot, as `core.desk.off_step` tells it: of a multiple, the quotient is a whole number."
     steps = value / step
     return abs(steps - np.rint(steps)) > 1e-6 + 1e-12 * abs(steps)
 

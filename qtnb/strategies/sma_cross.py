@@ -29,7 +29,8 @@ class SmaCrossParameters(StrategyParameters):
         return self
 
 # %% ../../nbs/strategies/10_sma_cross.ipynb #a1smarule1
-_HEAD = 4  # numbers before the ring: bars seen, total, last state, place
+_HEAD = 2  # numbers before the totals: bars seen, last state
+_BLOCK = 1_024  # rows of one symbol at a time
 
 
 def cross_rows(
@@ -37,34 +38,45 @@ def cross_rows(
     start: int,  # first row to look at
     stop: int,  # row after the last
     parameters: np.ndarray,  # (3,) fast, slow, weight of a symbol that is held
-    state: np.ndarray,  # (N * (slow + 5),) a ring per symbol
+    state: np.ndarray,  # (N * (slow + 2),) per symbol: bars seen, last state, the last `slow` totals
     rows: np.ndarray,  # rows of decisions, to be written
     weights: np.ndarray,  # (., N) weights, to be written; NaN = no decision
 ) -> int:  # number of decisions
     "Go from bar to bar and decide at each cross."
     close, fast, slow, count = columns.close, int(parameters[0]), int(parameters[1]), 0
-    width, size = close.shape[1], slow + 1
-    for t in range(start, stop):
-        decided = False
+    width, size = close.shape[1], slow + _HEAD
+    total, row_of, above, decided = np.empty(slow + _BLOCK), np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.bool_), np.zeros(_BLOCK, np.bool_)
+    for first in range(start, stop, _BLOCK):
+        end, base = min(first + _BLOCK, stop), count
         for n in range(width):
-            price, head = close[t, n], n * (size + _HEAD)
-            if price != price:
-                continue
-            ring, seen, total = head + _HEAD, state[head] + 1.0, state[head + 1] + price
-            place = int(state[head + 3]) + 1
-            place = 0 if place == size else place
-            state[head], state[head + 1], state[head + 3], state[ring + place] = seen, total, place, total
-            if seen < slow:
-                continue
-            before = place - fast if place >= fast else place - fast + size
-            oldest = place + 1 if place + 1 < size else 0
-            above = 1.0 if (total - state[ring + before]) * slow > (total - state[ring + oldest]) * fast else 0.0
-            if above != state[head + 2]:
-                state[head + 2] = above
-                if not decided:
-                    rows[count], weights[count], decided = t, np.nan, True
-                    count += 1
-                weights[count - 1, n] = above * parameters[2]
+            mine = state[n * size : (n + 1) * size]
+            total[:slow] = mine[_HEAD:]
+            there, running = 0, mine[_HEAD + slow - 1]
+            for t in range(first, end):
+                price = close[t, n]
+                if price == price:
+                    running += price
+                    total[slow + there], row_of[there] = running, t
+                    there += 1
+            now, near, far = total[slow : slow + there], total[slow - fast : slow - fast + there], total[:there]
+            for k in range(there):
+                above[k] = (now[k] - near[k]) * slow > (now[k] - far[k]) * fast
+            last = mine[1] != 0.0
+            for k in range(max(slow - 1 - int(mine[0]), 0), there):
+                if above[k] != last:
+                    slot, last = row_of[k] - first, above[k]
+                    if not decided[slot]:
+                        decided[slot] = True
+                        for other in range(width):
+                            weights[base + slot, other] = np.nan
+                    weights[base + slot, n] = parameters[2] if last else 0.0
+            mine[0], mine[1], mine[_HEAD:] = mine[0] + there, 1.0 if last else 0.0, total[there : there + slow]
+        for slot in range(end - first):
+            if decided[slot]:
+                for n in range(width):
+                    weights[count, n] = weights[base + slot, n]
+                rows[count], decided[slot] = first + slot, False
+                count += 1
     return count
 
 # %% ../../nbs/strategies/10_sma_cross.ipynb #a1smarule2
@@ -80,4 +92,4 @@ class SmaCross(WeightStrategy):
     ) -> Rule:
         "Every symbol by itself, an equal share for each."
         p = self.parameters
-        return Rule(cross_rows, np.array([p.fast, p.slow, p.exposure / width]), np.zeros(width * (p.slow + 1 + _HEAD)))
+        return Rule(cross_rows, np.array([p.fast, p.slow, p.exposure / width]), np.zeros(width * (p.slow + _HEAD)))
