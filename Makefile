@@ -18,7 +18,7 @@ DEV  := $(VENV)/.qtnb-dev-$(HERE)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help backtest live fetch lab test lint docs bench clean distclean
+.PHONY: help backtest live fetch lab test parity lint docs bench clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ test: $(DEV) ## run every test: each notebook, and everything under tests/
 	@./.ci/browser
 	@./.ci/services
 	@$(PY) -m pytest -n auto --maxprocesses 4 $(ARGS)
+
+parity: $(DEV) ## compare the compiled path with the event path on 5,000 random back-tests (some minutes)
+	@QTNB_EFFORT=deep $(PY) -m pytest tests/properties/test_compiled_parity.py $(ARGS)
 
 lint: $(DEV) ## ruff on the exported code and the tests, pyright on the exported code
 	@$(PY) -m ruff check qtnb tests

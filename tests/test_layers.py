@@ -46,7 +46,7 @@ THIRD_PARTY = {
     "portfolio": PLAIN | {"statsmodels"},
     "risk": PLAIN | {"statsmodels"},
     "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "scipy", "statsmodels"},
-    "strategies": PLAIN | {"statsmodels"},
+    "strategies": PLAIN | {"numba", "statsmodels"},
     "reporting": PLAIN | {"bokeh", "IPython", "ipywidgets", "jinja2"},
     "backtest": PLAIN | {"bokeh", "cloudpickle", "distributed", "numba", "optuna", "pyarrow", "scipy", "tqdm"},
     "live": PLAIN | {"tqdm"},

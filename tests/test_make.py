@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import REPO, require_tool, run
 
-TARGETS = "help backtest live fetch lab test lint docs bench clean distclean".split()
+TARGETS = "help backtest live fetch lab test parity lint docs bench clean distclean".split()
 VENV = REPO / ".ci/venv"
 
 

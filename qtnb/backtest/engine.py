@@ -16,7 +16,8 @@ from .corporate_actions import actions_by_row, delistings, unexplained_jumps
 from .costs import NoCosts
 from .custodian import AccountRules, Custodian, open_book
 from .execution_sim import BarFill, SimulatedVenue
-from .identity import identify, parameters_of, text_of
+from .identity import identify, identify_later, parameters_of, text_of
+from .kernel_terms import PATHS, Choice, choose
 from .metrics import execution_summary, execution_warnings, volume_shares
 from .simulation import Simulation, rare_collection
 from .slippage import NoSlippage
@@ -29,7 +30,8 @@ from ..core.events import Alert, CorporateAction
 from ..core.protocols import CostModel, OrderCheck, SlippageModel
 from ..core.sessions import Sessions
 from ..evaluation.recording import record
-from ..evaluation.results import Result
+from ..evaluation.results import Result, make_result
+from ..strategies.base import Decisions
 from ..types import Instrument
 from ..utils.time import parse_bound
 
@@ -50,7 +52,7 @@ def instruments_of(
     "An instrument for every symbol; UnknownNameError when one is described that the panel does not have."
     known = {i.symbol: i for i in (given.values() if isinstance(given, Mapping) else given)}
     for symbol in known:
-        if symbol not in bars.symbols:
+        if symbol not in bars.columns:
             raise unknown_name("symbol", symbol, bars.symbols)
     return {s: known.get(s) or Instrument(s, currency=currency) for s in bars.symbols}
 
@@ -132,11 +134,15 @@ class _Inputs:
         max_orders: int | None = None,  # most orders of one instant; None = 1000, or ten per symbol
         seed: int = 0,  # of `ctx.random`
         periods_per_year: float | None = None,  # for the figures; inferred from the bars when None
+        path: str = "auto",  # "event", "compiled", or "auto": compiled when that is possible and pays
     ):
         "Check the inputs; DataError when they do not fit."
         self.strategy, self.sessions = strategy, sessions_for(calendar, bars)
         self.bars = panel_of(bars, self.sessions)
         _check_inputs(self.bars, cash)
+        if path not in PATHS:
+            raise unknown_name("path", path, PATHS)
+        self.path = path
         self.instruments = instruments_of(self.bars, instruments, base_currency)
         self.cash, self.costs, self.slippage, self.fill = float(cash), costs, slippage, fill
         self.limits, self.base_currency, self.fx = tuple(limits), base_currency, dict(sorted((fx or {}).items()))
@@ -145,6 +151,10 @@ class _Inputs:
         self.shares, self.max_orders = shares and tuple(shares), max_orders
         self.tape = None if quotes is None and trades is None else tape_of(quotes, trades, self.bars.symbols)
         self.actions, self.events = actions_of(events, self.bars, account), events
+
+# %% ../../nbs/backtest/05_engine.ipynb #a1engname02
+class _Named(_Inputs):
+    "The part of a back-test that says what it is."
 
     @property
     def strategies(self) -> list[Any]:
@@ -170,7 +180,7 @@ class _Inputs:
 
 # %% ../../nbs/backtest/05_engine.ipynb #2a6818ee
 def describe(
-    backtest: _Inputs,  # what is run
+    backtest: _Named,  # what is run
     result_id: str,  # its hash
     alerts: Sequence[Alert] = (),  # what the strategy and the core had to say
 ) -> dict[str, Any]:  # JSON-able
@@ -208,12 +218,26 @@ def sleeves(
     }
 
 
-class _Recording(_Inputs):
+class _Recording(_Named):
     "The part of a back-test that makes a result of a simulation."
+
+    chosen: Mapping[str, str] = {}  # the path that was taken, and why
 
     def _excused(self) -> dict[str, float]:
         "Figures that are no cause for doubt here: a debt that is paid interest for."
         return {"lowest_cash": 0.0} if self.account is not None and (self.account.carry or self.account.margin) else {}
+
+    def doubts(
+        self,
+        result: Result,  # of this back-test
+        bars: Bars,  # the rows that it is about
+    ) -> dict[str, Any]:  # "execution" and "warnings" of the manifest
+        "What became of the orders, and what puts the result in doubt."
+        figures = execution_summary(result, bars)
+        shares = volume_shares(result, bars) if figures["largest_volume_share"] > 0.1 else None
+        found = execution_warnings(figures | self._excused(), shares=shares)
+        found += unexplained_jumps(self.bars, self.actions) + delistings(self.events, self.bars, self.actions)
+        return {"execution": figures, "warnings": found}
 
     def result_of(
         self,
@@ -225,7 +249,7 @@ class _Recording(_Inputs):
         engine = simulation.engine
         bars = self.bars[self.first : engine.row + 1] if failure or self.first else self.bars
         run_id, alerts, fills, late = engine.run_id, simulation.alerts, simulation.fills, simulation.late
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = dict(self.chosen)
         if steps := getattr(simulation.keeper, "steps", ()):
             more["margin"] = [step._asdict() for step in steps]
         if failure:
@@ -237,18 +261,39 @@ class _Recording(_Inputs):
 
         def tell(result: Result) -> dict[str, Any]:
             "What determined the run, and what puts it in doubt."
-            figures = execution_summary(result, bars)
-            shares = volume_shares(result, bars) if figures["largest_volume_share"] > 0.1 else None
-            doubts = execution_warnings(figures | self._excused(), shares=shares)
-            doubts += unexplained_jumps(self.bars, self.actions) + delistings(self.events, self.bars, self.actions)
+            told = describe(self, run_id, alerts) | self.doubts(result, bars) | more
             if late:
-                doubts.append(f"{late} orders were written after the last bar, in `on_stop`; nothing comes that could fill them.")
-            return describe(self, run_id, alerts) | {"execution": figures, "warnings": doubts} | more
+                told["warnings"].append(f"{late} orders were written after the last bar, in `on_stop`; nothing comes that could fill them.")
+            return told
 
         return record(engine, bars, fills=fills, manifest=tell, periods_per_year=self.periods_per_year, later=True)
 
+# %% ../../nbs/backtest/05_engine.ipynb #731067df
+class _Compiling(_Recording):
+    "The part of a back-test that runs compiled."
+
+    def _compiled(self, choice: Choice) -> Result | None:
+        "The result of the compiled path; None when the event path is to be taken."
+        self.chosen = {"path": choice.path, "path_reason": choice.reason}
+        if choice.path != "compiled" or choice.decisions is None:
+            return None
+        from qtnb.backtest.compiled import compiled_alerts, compiled_parts, run_compiled
+
+        run = run_compiled(self, choice.decisions, identify_later(self.strategy, self.bars, **self.assumptions))
+        if run is None:
+            self.chosen = {"path": "event", "path_reason": "the kernel met something on the way that only the event path can tell"}
+            return None
+        bars = self.bars[self.first :] if self.first else self.bars
+        more: dict[str, Any] = dict(self.chosen) | ({"withheld_orders": run.withheld} if run.withheld else {})
+
+        def tell(result: Result) -> dict[str, Any]:
+            "What determined the run, and what puts it in doubt."
+            return describe(self, run.run_id, compiled_alerts(run)) | self.doubts(result, bars) | more
+
+        return make_result(**compiled_parts(run, bars), manifest=tell, periods_per_year=self.periods_per_year)
+
 # %% ../../nbs/backtest/05_engine.ipynb #43d754c2
-class Backtest(_Recording):
+class Backtest(_Compiling):
     "A strategy, bars and assumptions."
 
     def simulation(
@@ -290,16 +335,18 @@ class Backtest(_Recording):
 
     def run(self, *, progress: bool = False) -> Result:
         "Run it; the strategy object starts with the state it has, so give it a fresh one."
+        choice = choose(self, self.path)
         with rare_collection():
-            return self._run(progress)
+            found = self._compiled(choice)
+            return self._run(progress, choice.decisions) if found is None else found
 
-    def _run(self, progress: bool) -> Result:
+    def _run(self, progress: bool, decisions: Decisions | None) -> Result:
         "Prepare, play, record."
         simulation = self.simulation()
         prepared = [s for s in self.strategies if getattr(s, "prepare", None) is not None]
         try:
             for strategy in prepared:
-                strategy.prepare(self.bars)
+                strategy.prepare(self.bars) if decisions is None else strategy.take(decisions)
             simulation.run(progress=progress)
         except StrategyError as error:
             error.result = self.result_of(simulation, failure=str(error)) if simulation.engine.row >= self.first else None

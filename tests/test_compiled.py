@@ -1,0 +1,187 @@
+"""The compiled path of a back-test by named cases: each makes one rare thing happen, on both paths, with the same bits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qtnb.backtest.costs import Bps, PerOrder
+from qtnb.backtest.engine import Backtest
+from qtnb.backtest.fill_rules import BarFill
+from qtnb.core.bars import DAY_NS, Bars
+from qtnb.core.errors import ConfigError, StrategyError, UnknownNameError
+from qtnb.evaluation.results import FRAMES, Result
+from qtnb.strategies.base import Decisions, WeightStrategy
+
+MINUTE = 60_000_000_000
+
+
+class Told(WeightStrategy):
+    """A strategy that has been told its decisions."""
+
+    name = "told"
+
+    def __init__(self, rows: dict[int, list[float]]):
+        """Keep them."""
+        super().__init__()
+        self.rows = rows
+
+    def decisions(self, bars: Bars) -> Decisions:
+        """What it was told."""
+        return Decisions(np.array(list(self.rows), dtype=np.int64), np.array(list(self.rows.values()), dtype=float).reshape(-1, len(bars.symbols)))
+
+
+def panel(*columns: list[float], interval: str = "1d", volume: float = 1e6) -> Bars:
+    """Bars that open, trade and close at one price; NaN = no bar."""
+    close = np.array(columns, dtype=float).T
+    step = DAY_NS if interval == "1d" else MINUTE
+    ts = 20_000 * DAY_NS + 15 * 60 * MINUTE + step * np.arange(1, len(close) + 1)
+    names = [f"S{n}" for n in range(close.shape[1])]
+    return Bars(ts, names, open=close, high=close, low=close, close=close, volume=np.where(close == close, volume, np.nan), interval=interval)
+
+
+def both(bars: Bars, rows: dict[int, list[float]], **assumptions: Any) -> Result:
+    """The result of the compiled path, which must be that of the event path."""
+    event, compiled = (Backtest(Told(rows), bars, path=path, **assumptions).run().complete() for path in ("event", "compiled"))
+    assert compiled.manifest["path"] == "compiled" and event.manifest["path"] == "event"
+    assert event.differences(compiled, (*FRAMES, "trades", "metrics")) == []
+    assert event.manifest["alerts"] == compiled.manifest["alerts"] and event.manifest["warnings"] == compiled.manifest["warnings"]
+    return compiled
+
+
+def events(bars: Bars, *happened: tuple[str, int, str, float]) -> pd.DataFrame:
+    """Corporate actions just before a row."""
+    rows = [(s, pd.Timestamp(int(bars.ts[row]) - 1_000, tz="UTC"), kind, value) for s, row, kind, value in happened]
+    return pd.DataFrame(rows, columns=["symbol", "ts", "kind", "value"])
+
+
+nan = float("nan")
+
+
+# -- orders -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_sales_come_before_purchases_whatever_the_columns() -> None:
+    """A switch from the second symbol into the first: the sale is written first, and its cash pays."""
+    result = both(panel([10.0] * 4, [20.0] * 4), {0: [0.0, 0.9], 2: [0.9, 0.0]})
+    assert result.orders["side"].tolist() == ["buy", "sell", "buy"] and result.orders["symbol"].tolist() == ["S1", "S1", "S0"]
+
+
+def test_an_order_waits_through_one_session_without_a_bar() -> None:
+    """The bar of the next day is missing, so the order ends when that day is over."""
+    result = both(panel([10.0, nan, 10.0, 10.0]), {0: [0.5]})
+    assert result.orders["status"].tolist() == ["expired"] and len(result.fills) == 0
+
+
+def test_orders_under_way_count() -> None:
+    """Minutes without a bar: three decisions write three orders, each for what the ones before leave open."""
+    result = both(panel([10.0, nan, nan, nan, 10.0, 10.0], interval="1m"), {0: [0.3], 1: [0.5], 2: [0.1], 3: [0.2]}, cash=1_000.0)
+    assert result.orders["quantity"].tolist() == [30.0, 20.0, 40.0, 10.0] and result.positions["S0"].iloc[-1] == 20.0
+
+
+def test_a_capped_order_goes_on_in_the_next_bar() -> None:
+    """A tenth of each bar's volume: four fills of one order, numbered."""
+    bars = panel([10.0] * 6, interval="1m", volume=100.0)
+    result = both(bars, {0: [0.35]}, cash=1_000.0, fill=BarFill(participation=0.1))
+    assert result.fills["quantity"].tolist() == [10.0, 10.0, 10.0, 5.0] and result.fills["exec_id"].str[-2:].tolist() == ["-1", "-2", "-3", "-4"]
+
+
+def test_more_than_nine_fills_of_one_order() -> None:
+    """The names of fills grow by a digit."""
+    result = both(panel([10.0] * 15, interval="1m", volume=100.0), {0: [0.99]}, cash=1_100.0, fill=BarFill(participation=0.09))
+    assert result.fills["exec_id"].str.endswith("-12").sum() == 1 and len(result.fills) == 12
+
+
+def test_a_symbol_without_a_price_gets_an_alert_and_no_order() -> None:
+    """It lists later."""
+    result = both(panel([nan, nan, 10.0, 10.0]), {0: [0.5], 2: [0.5]})
+    assert "its last price nan" in result.manifest["alerts"][0] and len(result.orders) == 1
+
+
+def test_decisions_of_the_warm_up_are_withheld() -> None:
+    """They are counted and not sent."""
+    result = both(panel([10.0] * 5), {0: [0.5], 3: [0.5]}, start=2)
+    assert result.manifest["withheld_orders"] == 1 and len(result.orders) == 1 and len(result.equity) == 3
+
+
+# -- companies --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_split_multiplies_an_order_that_works() -> None:
+    """Written before the split, filled after it."""
+    bars = panel([10.0, 5.0, 5.0])
+    result = both(bars, {0: [0.5]}, cash=1_000.0, events=events(bars, ("S0", 1, "split", 2.0)))
+    assert result.orders["quantity"].tolist() == [100.0] and result.orders["reason"].tolist() == ["a split by 2"]
+
+
+def test_a_split_that_leaves_less_than_a_lot_cancels() -> None:
+    """One share becomes a tenth."""
+    bars = panel([10.0, 100.0, 100.0])
+    result = both(bars, {0: [0.01]}, cash=1_000.0, events=events(bars, ("S0", 1, "split", 0.1)))
+    assert result.orders["status"].tolist() == ["canceled"] and result.orders["reason"].tolist() == ["a split by 0.1 left less than a lot of it"]
+
+
+def test_a_fraction_under_an_order_is_denied() -> None:
+    """Half a share is left by a split; closing it while another order is under way is no whole number of lots."""
+    close = [10.0, 10.0, 20.0, nan, nan, 20.0, 20.0]
+    bars = panel(close, interval="1m")
+    result = both(bars, {0: [0.3], 2: [0.6], 3: [0.0]}, cash=250.0, events=events(bars, ("S0", 2, "split", 0.5)))
+    assert "denied" in result.orders["status"].tolist() and "must be a multiple of the lot size 1.0" in result.manifest["alerts"][0]
+
+
+def test_dividends_reach_cash_and_payments() -> None:
+    """A long and a short position at the ex-date."""
+    bars = panel([10.0] * 4, [20.0] * 4)
+    result = both(bars, {0: [0.5, -0.5]}, cash=1_000.0, events=events(bars, ("S0", 2, "dividend", 0.5), ("S1", 2, "dividend", 1.0)))
+    assert result.cash_flows["amount"].tolist() == [25.0, -25.0]
+
+
+# -- choosing ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_run_compiled_is_refused_or_takes_the_event_path() -> None:
+    """A fee per order: `compiled` says why not, `auto` runs and says why it went the other way."""
+    bars, costs = panel([10.0] * 4), PerOrder(Bps(5.0))
+    with pytest.raises(ConfigError, match="`path` was 'compiled', but `costs` was PerOrder"):
+        Backtest(Told({0: [0.5]}), bars, costs=costs, path="compiled").run()
+    result = Backtest(Told({0: [0.5]}), bars, costs=costs).run()
+    assert result.manifest["path"] == "event" and "PerOrder" in result.manifest["path_reason"] and len(result.fills) == 1
+    with pytest.raises(UnknownNameError, match="path"):
+        Backtest(Told({}), bars, path="compile")
+
+
+def test_a_large_run_is_compiled_by_itself() -> None:
+    """Many bars make the compiled path pay."""
+    rows = 400_000
+    bars = panel(list(100.0 + np.sin(np.arange(rows))), interval="1m")
+    result = Backtest(Told({10: [0.5], 300_000: [0.0]}), bars).run()
+    assert result.manifest["path"] == "compiled" and "400,000 bars" in result.manifest["path_reason"] and len(result.fills) == 2
+
+
+def test_an_error_of_the_run_is_told_by_the_event_path() -> None:
+    """More orders at one instant than allowed: the words, and what was done until then, are those of the event path."""
+    bars = panel([10.0] * 4, [20.0] * 4)
+    told = []
+    for path in ("event", "compiled"):
+        with pytest.raises(StrategyError, match="2 orders were written at one instant") as caught:
+            Backtest(Told({0: [0.5, 0.0], 2: [0.1, 0.1]}), bars, max_orders=1, path=path).run()
+        told.append((str(caught.value), len(caught.value.result.fills)))
+    assert told[0] == told[1] and told[0][1] == 1
+
+
+def test_the_event_path_does_not_load_numba() -> None:
+    """Importing the engine, and a small run, leave the compiler alone."""
+    code = (
+        "import sys\nfrom qtnb.backtest.engine import Backtest\nfrom qtnb.data.loader import get_bars\n"
+        "from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum\n"
+        "bars = get_bars(['IBM', 'BAC'], '2010-01-04', '2012-12-31', adjust='all', source='sample')\n"
+        "result = Backtest(CrossSectionalMomentum(top=1), bars).run()\nassert len(result.fills) and result.manifest['path'] == 'event'\n"
+        "assert 'numba' not in sys.modules, 'numba was loaded'\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
