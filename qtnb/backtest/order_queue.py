@@ -245,8 +245,8 @@ class _Fills(_Families):
         return events
 
 # %% ../../nbs/backtest/02c_order_queue.ipynb #c2b58ab2
-class _Requests(_Fills):
-    "What may be asked of a venue."
+class _Admissions(_Fills):
+    "How orders come."
 
     def submit(self, order: Order) -> list[Event]:
         "Take an order, or say why not."
@@ -292,6 +292,10 @@ class _Requests(_Fills):
             lot = self.instruments[order.symbol].lot_size
             child.leaves = max(floor_to_step(order.quantity * self._ended[order.parent], lot), lot)
             child.order = with_terms(order, child.leaves)
+
+# %% ../../nbs/backtest/02c_order_queue.ipynb #6c8c68a7
+class _Requests(_Admissions):
+    "What may be asked of a venue about its orders."
 
     def cancel(self, client_order_id: str, ts: int) -> list[Event]:
         "End an order, or say that it does not work any more."

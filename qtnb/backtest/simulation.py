@@ -61,8 +61,8 @@ class Keeping(Protocol):
         ...
 
 # %% ../../nbs/backtest/04c_simulation.ipynb #a1carry01
-class _Post:
-    "What carries single events and commands."
+class _Sender:
+    "What sends single commands."
 
     def __init__(self, engine: TradingEngine, venue: Matching, bars: Bars, keeper: Keeping | None = None):
         "A simulation that has not begun."
@@ -73,7 +73,7 @@ class _Post:
         self.done: list[CorporateAction] = []  # corporate actions that have taken effect
         self._timers: list[tuple[int, int, str]] = []
         self._set = 0
-        direct = getattr(type(venue), "submit", None) is OrderQueue.submit and type(self).send is _Post.send
+        direct = getattr(type(venue), "submit", None) is OrderQueue.submit and type(self).send is _Sender.send
         self.watcher: Callable[[Command], None] | None = None  # is shown each command on its way
         self._admit = venue.admit if direct else None  # type: ignore[attr-defined]
         self._at_next_open = getattr(venue, "at_next_open", None) if direct else None
@@ -95,6 +95,10 @@ class _Post:
         elif kind is Alert:
             self.alerts.append(command)  # type: ignore[arg-type]
         return ()
+
+# %% ../../nbs/backtest/04c_simulation.ipynb #e01e2a53
+class _Post(_Sender):
+    "What carries single events and commands."
 
     def handle(self, event: Event) -> None:
         "Give an event to the core, carry out what comes of it, and remember fills."
@@ -154,12 +158,10 @@ class Carrier(_Post):
             due, _, name = heapq.heappop(self._timers)
             self.handle(TimerEvent(due, name))
 
-# %% ../../nbs/backtest/04c_simulation.ipynb #2bbbcc6b
-class _Rows(Carrier):
-    "The part of a simulation that handles one row."
+# %% ../../nbs/backtest/04c_simulation.ipynb #b59138e6
+class _Charging(Carrier):
+    "The part of a simulation that charges by the session."
 
-    others: Sequence[Bars] = ()  # panels of other intervals, shown when they close
-    _others: Sequence[tuple[str, deque[tuple[int, int]]]] = ()
     _costs: Any = None  # a cost model that charges by the session
     _sessions: Sequence[int] = ()
     _charged = 0  # row up to which sessions have been charged
@@ -175,6 +177,13 @@ class _Rows(Carrier):
         if row and self.fills and self._sessions[last] != self._sessions[min(row, len(self._sessions) - 1)] or row == len(self._sessions):
             for flow in session_end_flows(self._costs, self.bars.ts.item(last)):
                 self.handle(flow)
+
+# %% ../../nbs/backtest/04c_simulation.ipynb #2bbbcc6b
+class _Rows(_Charging):
+    "The part of a simulation that handles one row."
+
+    others: Sequence[Bars] = ()  # panels of other intervals, shown when they close
+    _others: Sequence[tuple[str, deque[tuple[int, int]]]] = ()
 
     def catch_up(self, ts: int) -> None:
         "Rates and payments, corporate actions and timers up to an instant, in the order of their times."
@@ -257,11 +266,42 @@ def _bar(count: int, progress: bool) -> Any:
 
     return tqdm(total=count, desc="back-test", unit="bar", leave=False)
 
-# %% ../../nbs/backtest/04c_simulation.ipynb #30990f34
-class Simulation(_Rows):
-    "One pass over a panel."
+# %% ../../nbs/backtest/04c_simulation.ipynb #7bb68f2b
+class _Idle(_Rows):
+    "The part of a simulation that knows when nothing happens."
 
     first = 0  # row of the first decision that counts; what lies before is warm-up
+
+    def _answer(self, row: int, until: int, commands: Sequence[Command]) -> tuple[int, Sequence[Command]]:
+        "Carry out what a strategy wants; a market order on its own meets the next row at once, when nothing else is due there."
+        engine, first = self.engine, commands[0]
+        if isinstance(first, Submit) and row < until and len(commands) == 1 and self._at_next_open is not None and self.watcher is None and not engine.is_heard:
+            fill = self._at_next_open(first.order, self.bars, row)
+            if fill is not None:
+                self.fills.append(fill)
+                if told := engine.process(fill):
+                    self.obey(told)
+                if not told:
+                    return row, ()
+                commands, row = engine.step(row), row + 1
+        self.obey(commands)
+        return row, ()
+
+    def _idle_until(self, row: int, times: list[int]) -> int:
+        "The next row before which something is due besides the strategy."
+        until = len(times)
+        if self.actions:
+            until = self.actions[0][0]
+        if self._timers:
+            until = min(until, bisect_left(times, self._timers[0][0], row))
+        if self.engine.book.next_due < times[-1]:
+            until = min(until, bisect_left(times, self.engine.book.next_due, row))
+        return min(until, self.first) if row < self.first else until
+
+# %% ../../nbs/backtest/04c_simulation.ipynb #30990f34
+class Simulation(_Idle):
+    "One pass over a panel."
+
     late = 0  # orders written after the last bar
 
     def run(self, *, progress: bool = False) -> None:
@@ -302,29 +342,3 @@ class Simulation(_Rows):
             row += 1
             if shown:
                 shown.update()
-
-    def _answer(self, row: int, until: int, commands: Sequence[Command]) -> tuple[int, Sequence[Command]]:
-        "Carry out what a strategy wants; a market order on its own meets the next row at once, when nothing else is due there."
-        engine, first = self.engine, commands[0]
-        if isinstance(first, Submit) and row < until and len(commands) == 1 and self._at_next_open is not None and self.watcher is None and not engine.is_heard:
-            fill = self._at_next_open(first.order, self.bars, row)
-            if fill is not None:
-                self.fills.append(fill)
-                if told := engine.process(fill):
-                    self.obey(told)
-                if not told:
-                    return row, ()
-                commands, row = engine.step(row), row + 1
-        self.obey(commands)
-        return row, ()
-
-    def _idle_until(self, row: int, times: list[int]) -> int:
-        "The next row before which something is due besides the strategy."
-        until = len(times)
-        if self.actions:
-            until = self.actions[0][0]
-        if self._timers:
-            until = min(until, bisect_left(times, self._timers[0][0], row))
-        if self.engine.book.next_due < times[-1]:
-            until = min(until, bisect_left(times, self.engine.book.next_due, row))
-        return min(until, self.first) if row < self.first else until

@@ -61,6 +61,11 @@ class _Account(Crew):
             self._by_name[lane.name] = lane
         self.hears_orders = any("on_order" in lane.hooks for lane in self.lanes)
 
+    @property
+    def is_heard(self) -> bool:
+        "Whether a strategy or an algorithm wants to hear what becomes of orders, besides fills."
+        return self.hears_orders or bool(self._owners)
+
     def settle(self) -> None:
         "Let what falls due by now be paid: trades that settle, dividends on their pay date."
         for book in self.books():
@@ -216,11 +221,6 @@ class TradingEngine(_Stepping):
             self.ts = event.ts
         handler(self, event)
         return self.flush() if self._out or self._denied else []
-
-    @property
-    def is_heard(self) -> bool:
-        "Whether a strategy or an algorithm wants to hear what becomes of orders, besides fills."
-        return self.hears_orders or bool(self._owners)
 
     def start(self, ts: int) -> Sequence[Command]:
         "Tell the strategies that a run begins."

@@ -126,6 +126,12 @@ class _OrderRecord:
         if excess > 1e-9 * self.quantity:
             raise StateMismatch(f"order {order.client_order_id!r} of {self.quantity!r} would be overfilled by {excess!r} with execution {fill.exec_id!r}.")
 
+# %% ../../nbs/core/04_orders.ipynb #14fc828c
+class _Moves(_OrderRecord):
+    "The part of an order that moves along the graph."
+
+    __slots__ = ()
+
     def _replace(self, update: OrderUpdate, following: Status) -> Status:
         "Take over the terms of a replacement; returns the state afterwards."
         terms = (update.quantity, update.limit_price, update.stop_price)
@@ -137,12 +143,6 @@ class _OrderRecord:
         if self._is_filled():
             return Status.FILLED
         return Status.PARTIALLY_FILLED if self.status is Status.FILLED else following
-
-# %% ../../nbs/core/04_orders.ipynb #77e696ae
-class OrderState(_OrderRecord):
-    "An order and what has become of it."
-
-    __slots__ = ()
 
     def apply(
         self,
@@ -178,6 +178,12 @@ class OrderState(_OrderRecord):
             self.status = following
             if ts > self.ts:
                 self.ts = ts
+
+# %% ../../nbs/core/04_orders.ipynb #77e696ae
+class OrderState(_Moves):
+    "An order and what has become of it."
+
+    __slots__ = ()
 
     def apply_fill(
         self,

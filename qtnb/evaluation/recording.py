@@ -55,7 +55,7 @@ def _taken(rows: Sequence[Any], names: Sequence[str], plain: tuple[Any, ...] | N
             column.extend(values)
     return columns
 
-
+# %% ../../nbs/evaluation/31_recording.ipynb #2b5a04a9
 def record_fills(
     fills: Sequence[Fill],  # in the order in which they came
     *,

@@ -62,12 +62,34 @@ def empty_fills() -> pd.DataFrame:  # no rows, columns FILL_COLUMNS
     "The frame of no fills."
     return empty_frame("fills")
 
-# %% ../../nbs/evaluation/30_results.ipynb #4f8abd7e
+# %% ../../nbs/evaluation/30_results.ipynb #f8763ccd
 _SCHEMAS = {"orders": ORDER_COLUMNS, "fills": FILL_COLUMNS, "cash_flows": CASH_FLOW_COLUMNS}
 
 
+class _Checked(Later):
+    "The part of a result that refuses frames of another shape."
+
+    account: pd.DataFrame
+
+    def check_part(self, name: str) -> None:
+        "Refuse a frame of another shape with a SchemaError."
+        if name not in FRAMES:
+            return
+        frame: pd.DataFrame = getattr(self, name)
+        if name in _SCHEMAS:
+            check_frame(name, frame, _SCHEMAS[name])
+            return
+        if name == "account":
+            check_names("account", list(frame.columns), ACCOUNT_COLUMNS)
+        index = frame.index
+        stamps = self.account.index if self.is_known("account") else index
+        if str(index.dtype) != STAMP or not index.equals(stamps):
+            raise SchemaError(f"`{name}` was indexed by {len(index)} rows of {index.dtype}; it needs the {len(stamps)} stamps of "
+                              f"`account` as {STAMP}; build it with `account_frame` and `panel_frame`.")
+
+# %% ../../nbs/evaluation/30_results.ipynb #4f8abd7e
 @dataclass(frozen=True, eq=False)
-class Result(Later):
+class Result(_Checked):
     "Everything that one run produced; a frame may be given as a function of the result, which builds it when it is first looked at."
 
     orders: pd.DataFrame  # one row per order, columns ORDER_COLUMNS
@@ -89,22 +111,6 @@ class Result(Later):
         for name in FRAMES:
             if self.is_known(name):
                 self.check_part(name)
-
-    def check_part(self, name: str) -> None:
-        "Refuse a frame of another shape with a SchemaError."
-        if name not in FRAMES:
-            return
-        frame: pd.DataFrame = getattr(self, name)
-        if name in _SCHEMAS:
-            check_frame(name, frame, _SCHEMAS[name])
-            return
-        if name == "account":
-            check_names("account", list(frame.columns), ACCOUNT_COLUMNS)
-        index = frame.index
-        stamps = self.account.index if self.is_known("account") else index
-        if str(index.dtype) != STAMP or not index.equals(stamps):
-            raise SchemaError(f"`{name}` was indexed by {len(index)} rows of {index.dtype}; it needs the {len(stamps)} stamps of "
-                              f"`account` as {STAMP}; build it with `account_frame` and `panel_frame`.")
 
     @property
     def equity(self) -> pd.Series:
