@@ -23,7 +23,7 @@ def floor_lots(
     "Round to whole lots, as `utils.math.floor_to_step` does."
     if not math.isfinite(quantity):
         return math.nan
-    lots = abs(quantity) / lot
+    lots = abs(quantity) if lot == 1.0 else abs(quantity) / lot
     nearest = np.rint(lots)
     gap = abs(nearest - lots)
     if gap <= abs(1e-14 * nearest) or gap <= abs(1e-14 * lots) or gap <= 1e-9:
@@ -41,7 +41,7 @@ def is_off_step(
     step: float,  # the lot
 ) -> bool:  # True when the value lies between two lots
     "Whether a quantity is no multiple of a lot, as `core.desk.off_step` tells it: of a multiple, the quotient is a whole number."
-    steps = value / step
+    steps = value if step == 1.0 else value / step
     return abs(steps - np.rint(steps)) > 1e-6 + 1e-12 * abs(steps)
 
 # %% ../../nbs/backtest/04g_kernel_numbers.ipynb #19642aaa

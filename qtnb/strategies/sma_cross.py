@@ -48,6 +48,19 @@ def cross_rows(
     total, row_of, above, decided = np.empty(slow + _BLOCK), np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.bool_), np.zeros(_BLOCK, np.bool_)
     for first in range(start, stop, _BLOCK):
         end, base = min(first + _BLOCK, stop), count
+        if width == 1 and state[0] >= slow - 1:  # one symbol, as long as it has no gap
+            prices, total[:slow], running, last = close[first:end, 0], state[_HEAD:], state[_HEAD + slow - 1], state[1] != 0.0
+            for t in range(end - first):
+                running += prices[t]
+                total[slow + t] = running
+                over = (running - total[slow - fast + t]) * slow > (running - total[t]) * fast
+                if over != last:
+                    rows[count], weights[count, 0], last = first + t, parameters[2] if over else 0.0, over
+                    count += 1
+            if running == running:
+                state[0], state[1], state[_HEAD:] = state[0] + end - first, 1.0 if last else 0.0, total[end - first : end - first + slow]
+                continue
+            count = base
         for n in range(width):
             mine = state[n * size : (n + 1) * size]
             total[:slow] = mine[_HEAD:]
