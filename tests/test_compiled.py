@@ -20,6 +20,7 @@ from qtnb.core.errors import ConfigError, StrategyError, UnknownNameError
 from qtnb.core.rebalance import PLAIN, Rebalance
 from qtnb.evaluation.results import FRAMES, Result
 from qtnb.strategies.base import Decisions, WeightStrategy
+from qtnb.strategies.sma_cross import SmaCross
 
 MINUTE = 60_000_000_000
 
@@ -353,3 +354,16 @@ def test_the_event_path_does_not_load_numba() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_one_symbol_crosses_as_it_does_beside_others() -> None:
+    """The walk for a single symbol, which is a loop of its own, against the loop for several: with gaps, in plain Python and in machine code."""
+    dice = np.random.default_rng(11)
+    close = np.round(100.0 * np.exp(np.cumsum(dice.normal(0.0, 0.01, 30_000))), 2)
+    close[dice.random(30_000) < 0.001] = nan
+    for rows in (5_000, 30_000):  # below and above the size at which a rule is compiled
+        one, two = panel(close[:rows].tolist()), panel(close[:rows].tolist(), close[:rows].tolist())
+        strategy = SmaCross(fast=7, slow=23)
+        alone, beside = strategy.decided(one), strategy.decided(two)
+        assert alone.rows.tolist() == beside.rows.tolist() and len(alone.rows) > rows / 100
+        assert np.array_equal(alone.weights[:, 0], beside.weights[:, 1] * 2.0)

@@ -10,6 +10,7 @@ import dataclasses
 import gc
 import hashlib
 import inspect
+import operator
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -63,9 +64,11 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 @cache
 def _told_fields(
     kind: type,  # a dataclass
-) -> tuple[str, ...]:  # names of the fields that its text mentions
+) -> tuple[str, Callable[[Any], tuple[Any, ...]]]:  # a text with a place for each field that it mentions, and what reads those fields
     "What tells one value of a dataclass from another."
-    return tuple(f.name for f in dataclasses.fields(kind) if f.repr and f.init)
+    names = [f.name for f in dataclasses.fields(kind) if f.repr and f.init]
+    read = operator.attrgetter(*names) if len(names) > 1 else lambda value: tuple(getattr(value, n) for n in names)
+    return f"{kind.__qualname__}({', '.join(f'{n}=%s' for n in names)})", read
 
 
 def text_of(
@@ -83,7 +86,8 @@ def text_of(
     if isinstance(value, (pd.DataFrame, pd.Series, np.ndarray)):
         return _text_of_table(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return f"{type(value).__qualname__}({', '.join([f'{name}={text_of(getattr(value, name))}' for name in _told_fields(type(value))])})"
+        text, read = _told_fields(type(value))
+        return text % tuple([repr(v) if type(v) in _PLAIN else text_of(v) for v in read(value)])
     if inspect.isfunction(value):
         captured = inspect.getclosurevars(value).nonlocals
         inputs = [text_of(v) for v in [*(value.__defaults__ or ()), *[captured[k] for k in sorted(captured)]]]

@@ -240,10 +240,11 @@ def meet_row(panel, terms, parts, tables, row):
     count = lay(panel, terms, tables, row, meetings)
     while count > 0:
         best = earliest(meetings, count)
-        if orders[meetings[best].number].status == ACCEPTED:
+        number = meetings[best]["number"]
+        if orders[number].status == ACCEPTED:
             if state.fills == tables.fills.size or state.orders + 2 > orders.size:
                 return FULL
-            market = orders[meetings[best].number].kind == 0
+            market = orders[number].kind == 0
             if not (enter(panel, terms, parts, tables, meetings[best], row) if market else leave(panel, terms, parts, tables, meetings[best], row)):
                 return UNKNOWN
         count -= 1
