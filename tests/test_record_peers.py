@@ -24,7 +24,7 @@ def test_ratios_are_per_row_and_the_last_line_counts() -> None:
     lines = [
         line("W4", OURS, 9.0, 1000), line("W4", "slow", 2.0, 100, rows=100, diff_pct=-1.4), line("W4", OURS, 2.0, 1000),
         line("W4", "fast", 1.0, 1000, diff_pct=-1e-9), {"work": "W4", "peer": "broken", "error": "over 600 s"},
-        line("W1", OURS, 1.0, 1), line("W6", "alone", 1.0, 1),
+        line("W9", OURS, 1.0, 1), line("W6", "alone", 1.0, 1),
     ]  # fmt: skip
     rows = table(lines)
     assert [(r["peer"], r["ratio to qtnb"], r["final equity difference"]) for r in rows] == [

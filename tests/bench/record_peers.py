@@ -1,6 +1,6 @@
 """Write what the peer benchmark measured into the table that the documentation shows.
 
-    python bench.py --works W4,W5,W6 --extra qtnb=<python>,<run_qtnb.py> --out results.jsonl      # in the folder of the peer benchmark
+    python bench.py --extra qtnb=<python>,<run_qtnb.py> --out results.jsonl      # in the folder of the peer benchmark
     python tests/bench/record_peers.py results.jsonl                                             # writes nbs/explanations/where_the_time_goes_measured.csv
 
 Of several lines of one peer and workload the last counts. A peer that ran on the first rows only is compared by the time of a row, and its
@@ -17,7 +17,7 @@ from typing import Any
 
 TABLE = Path(__file__).resolve().parents[2] / "nbs" / "explanations" / "where_the_time_goes_measured.csv"
 COLUMNS = ("workload", "peer", "version", "rows", "run s", "ratio to qtnb", "memory MB", "final equity difference")
-OURS, WORKS = "qtnb", ("W4", "W5", "W6")
+OURS, WORKS = "qtnb", ("W1", "W2", "W3", "W4", "W5", "W6")
 Line = dict[str, Any]
 
 
