@@ -320,26 +320,6 @@ class _Opened(_Rounds):
 class _Quick(_Opened):
     "The part of a venue for the commonest case: one market order and nothing else."
 
-    def _only(self, bars: Bars, row: int) -> list[Event] | None:
-        "The fill of a single plain market order at the open, by the same rules with nothing laid out; None when there is more to it."
-        (resting,) = self.working.values()
-        order, rules, ts = resting.order, self.rules, bars.ts.item(row)
-        if resting.phase != MARKET or resting.auction or resting.immediate or order.reduce_only or order.group or order.parent or self._dated:
-            return None
-        if bars is not self._bars or bars.sessions is not None or (ts - 1) // DAY_NS != self._session:
-            return None
-        lane = self._busy[order.symbol]
-        n, instrument, close = lane.column, self.instruments[order.symbol], bars.close.item(row, lane.column)
-        if n < 0 or rules.participation is not None or rules.detail is not None or instrument.min_notional > 0.0:
-            return None
-        if close != close or not bars.volume.item(row, n) > 0.0 or self._missed(resting, bars, row):
-            return None
-        price, quantity = bars.open.item(row, n), resting.leaves
-        trade = make_execution(Execution, (instrument, resting.sign, quantity, price, ts, "taker", order.client_order_id))
-        got, fee, currency = self._price(trade, True, n, bars, row)
-        self._fresh.pop(order.client_order_id, None)
-        return self.fill(resting, quantity, got, ts, fee, currency, "open", "taker", "bar", row, 0.0, price)
-
     def at_next_open(
         self,
         order: Order,  # decided at the row before, and not submitted
@@ -385,8 +365,7 @@ class SimulatedVenue(_Quick):
         "Let the bars of one row meet the working orders."
         if not self.working:
             return iter(())
-        events = self._only(bars, row) if len(self.working) == 1 else None
-        return self._match(bars, row) if events is None else iter(events)
+        return self._match(bars, row)
 
     def _match(self, bars: Bars, row: int) -> Iterator[Event]:
         "One row with working orders."

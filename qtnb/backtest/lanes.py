@@ -9,7 +9,7 @@ __all__ = ['Entry', 'Lane']
 import math
 from heapq import heapify, heappop, heappush
 
-from .resting import LIMIT, STOP, TOUCH, Resting
+from .resting import Resting
 
 # %% ../../nbs/backtest/02d_lanes.ipynb #3f3d87d9
 Entry = tuple[float, int, int, Resting]
@@ -40,13 +40,12 @@ class _Filed:
 
     def file(self, resting: Resting) -> None:
         "Put an order where a bar will find it."
-        order, phase = resting.order, resting.phase
-        name = order.client_order_id
+        name = resting.order.client_order_id
         self.orders[name] = resting
-        level = order.limit_price if phase == LIMIT else order.stop_price if phase == STOP or phase == TOUCH else None
-        if level is None or resting.auction or resting.immediate:
+        level, below = resting.waiting()
+        if level is None:
             self.always[name] = resting
-        elif (resting.sign < 0) if phase == STOP else (resting.sign > 0):
+        elif below:
             heappush(self._down, (-level, resting.number, resting.version, resting))
             resting.lodged = True
             if level > self.down:

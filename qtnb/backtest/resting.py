@@ -61,16 +61,14 @@ class _Terms:
         "Whether its stop or touch has been met."
         return self.phase != _PHASES[self.order.order_type][0]
 
-    @property
-    def level(self) -> float:
-        "The price at which something happens to it; NaN when it must be looked at in every bar."
-        price = self.order.limit_price if self.phase == LIMIT else self.order.stop_price if self.phase in (STOP, TOUCH) else None
-        return math.nan if price is None or self.auction or self.immediate else price
-
-    @property
-    def waits_below(self) -> bool:
-        "Whether its level is met by a falling price."
-        return (self.sign < 0) if self.phase == STOP else (self.sign > 0)
+    def waiting(
+        self,
+    ) -> tuple[float | None, bool]:  # a price, and whether a falling market meets it; None when it must be looked at in every bar
+        "The price at which something happens to it."
+        phase = self.phase
+        price = self.order.limit_price if phase == LIMIT else self.order.stop_price if phase == STOP or phase == TOUCH else None
+        below = (self.sign < 0) if phase == STOP else (self.sign > 0)
+        return (None if self.auction or self.immediate else price), below
 
 # %% ../../nbs/backtest/02b_resting.ipynb #d45a3cfa
 class Resting(_Terms):

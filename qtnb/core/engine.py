@@ -317,7 +317,7 @@ def _handle_update(engine: TradingEngine, update: OrderUpdate) -> None:
         engine.drop(state)
     elif before in FINAL_STATUSES:
         engine.keep(state)
-    if (engine.hears_orders or engine._owners) and (after is not before or update.kind is OrderEventKind.REPLACE):
+    if (after is not before or update.kind is OrderEventKind.REPLACE) and engine.is_heard:
         engine.tell(engine.lane_of(state.order), "on_order", update.client_order_id, state)
 
 
