@@ -107,6 +107,7 @@ class Order:
     reduce_only: bool = False  # never open or turn a position
     parent: str = ""  # client_order_id of the order that must fill first
     group: str = ""  # orders of one group: a fill of one takes as much from the others
+    budget: float | None = None  # money to trade for, fee included; the fill turns it into a quantity, and `quantity` is an estimate until then
 
     @property
     def signed_quantity(self) -> float:
@@ -128,7 +129,7 @@ def with_terms(
     return make_order(
         o.client_order_id, o.ts, o.symbol, o.side, o.quantity if quantity is None else quantity, o.order_type,
         o.limit_price if limit_price is None else limit_price, o.stop_price if stop_price is None else stop_price, o.time_in_force, o.strategy,
-        o.tag, o.expires, o.trail_amount, o.trail_percent, o.post_only, o.reduce_only, o.parent, o.group,
+        o.tag, o.expires, o.trail_amount, o.trail_percent, o.post_only, o.reduce_only, o.parent, o.group, o.budget,
     )
 
 # %% ../nbs/01_types.ipynb #63fd3617
@@ -149,10 +150,23 @@ def order_problem(
     if kind is OrderType.TRAILING_STOP or order.trail_amount is not None or order.trail_percent is not None:
         if problem := _trail_problem(order):
             return problem
+    if order.budget is not None and (problem := _budget_problem(order)):
+        return problem
     is_plain = (tif is TimeInForce.DAY or tif is TimeInForce.GTC) and order.expires is None and not order.post_only
     if is_plain and order.parent != order.client_order_id:
         return ""
     return _term_problem(order)
+
+# %% ../nbs/01_types.ipynb #f74649dc
+def _budget_problem(order: Order) -> str:
+    "What is wrong with the money an order is for; an empty text when nothing is."
+    if not 0.0 < order.budget < math.inf:  # type: ignore[operator]
+        return f"`budget` was {order.budget!r}; it must be a positive finite amount of money"
+    if order.order_type is not OrderType.MARKET or order.time_in_force.is_immediate:
+        return f"`budget` was given for a {order.order_type} order that is {order.time_in_force}; only a market order that may wait for its price is for money"
+    if order.parent or order.group or order.reduce_only:
+        return "`budget` was given for an order that waits for another, belongs to a group or only reduces; those need a quantity"
+    return ""
 
 
 def _trail_problem(order: Order) -> str:

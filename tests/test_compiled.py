@@ -15,6 +15,7 @@ from qtnb.backtest.engine import Backtest
 from qtnb.backtest.fill_rules import BarFill
 from qtnb.core.bars import DAY_NS, Bars
 from qtnb.core.errors import ConfigError, StrategyError, UnknownNameError
+from qtnb.core.rebalance import PLAIN, Rebalance
 from qtnb.evaluation.results import FRAMES, Result
 from qtnb.strategies.base import Decisions, WeightStrategy
 
@@ -26,9 +27,9 @@ class Told(WeightStrategy):
 
     name = "told"
 
-    def __init__(self, rows: dict[int, list[float]]):
+    def __init__(self, rows: dict[int, list[float]], rebalance: Rebalance = PLAIN):
         """Keep them."""
-        super().__init__()
+        super().__init__(rebalance=rebalance)
         self.rows = rows
 
     def decisions(self, bars: Bars) -> Decisions:
@@ -45,9 +46,9 @@ def panel(*columns: list[float], interval: str = "1d", volume: float = 1e6) -> B
     return Bars(ts, names, open=close, high=close, low=close, close=close, volume=np.where(close == close, volume, np.nan), interval=interval)
 
 
-def both(bars: Bars, rows: dict[int, list[float]], **assumptions: Any) -> Result:
+def both(bars: Bars, rows: dict[int, list[float]], rebalance: Rebalance = PLAIN, **assumptions: Any) -> Result:
     """The result of the compiled path, which must be that of the event path."""
-    event, compiled = (Backtest(Told(rows), bars, path=path, **assumptions).run().complete() for path in ("event", "compiled"))
+    event, compiled = (Backtest(Told(rows, rebalance), bars, path=path, **assumptions).run().complete() for path in ("event", "compiled"))
     assert compiled.manifest["path"] == "compiled" and event.manifest["path"] == "event"
     assert event.differences(compiled, (*FRAMES, "trades", "metrics")) == []
     assert event.manifest["alerts"] == compiled.manifest["alerts"] and event.manifest["warnings"] == compiled.manifest["warnings"]
@@ -142,6 +143,82 @@ def test_dividends_reach_cash_and_payments() -> None:
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------------------
+
+
+# -- how weights turn into orders -------------------------------------------------------------------------------------------------
+
+
+def test_a_sum_of_money_becomes_a_quantity_at_the_fill() -> None:
+    """Half of 10,000 at an open of 12.50 and 10 bp of fee: 399 shares cost 4,992.49, the 500 of the close at 10 would have cost 6,256.25."""
+    result = both(panel([10.0, 12.5, 12.5]), {0: [0.5]}, Rebalance(sizing="fill"), cash=10_000.0, costs=Bps(10.0))
+    order, fill = result.orders.iloc[0], result.fills.iloc[0]
+    assert (order["quantity"], order["status"], order["reason"], fill["quantity"]) == (399.0, "filled", "", 399.0)
+    assert 400.0 * 12.5 * 1.001 > 5_000.0 > 399.0 * 12.5 * 1.001
+    plain = both(panel([10.0, 12.5, 12.5]), {0: [0.5]}, cash=10_000.0, costs=Bps(10.0))
+    assert plain.fills["quantity"].tolist() == [500.0]
+
+
+def test_what_reduces_or_turns_a_position_is_of_a_quantity() -> None:
+    """A sale of half is half of the shares, whatever the open; what is added afterwards is of money again."""
+    result = both(panel([10.0, 10.0, 20.0, 20.0, 16.0, 16.0]), {0: [0.5], 1: [0.25], 3: [0.5]}, Rebalance(sizing="fill"), cash=10_000.0)
+    assert result.fills["quantity"].tolist()[:2] == [500.0, 250.0]
+    worth = 10_000.0 - 5_000.0 + 250.0 * 20.0 + 250.0 * 20.0  # at the close of 20
+    assert result.fills["quantity"].iloc[2] == (0.5 * worth - 250.0 * 20.0) // 16.0
+
+
+def test_a_sum_that_pays_for_no_lot_ends_the_order() -> None:
+    """100 pays for a share at the close of 60, not at the open of 120."""
+    result = both(panel([60.0, 120.0, 120.0]), {0: [0.1]}, Rebalance(sizing="fill"), cash=1_000.0)
+    assert result.orders["status"].tolist() == ["canceled"] and result.orders["reason"].tolist() == ["a budget of 100.00 pays for no lot"]
+
+
+def test_a_capped_sum_is_settled_by_its_first_fill() -> None:
+    """A tenth of the volume of 1,000 a bar: the quantity is found at the first fill and worked off in the same session."""
+    result = both(panel([10.0, 8.0, 4.0, 4.0], interval="1m", volume=1_000.0), {0: [0.15]}, Rebalance(sizing="fill"), cash=10_000.0,
+                  fill=BarFill(participation=0.1))
+    assert result.orders["quantity"].tolist() == [187.0] and result.fills["quantity"].tolist() == [100.0, 87.0]
+
+
+def test_a_buy_is_cut_to_the_cash() -> None:
+    """Everything at the close of 10 is 1,000 shares; at the open of 11 the cash pays for 909, and then for none."""
+    bars, rows = panel([10.0, 11.0, 11.0, 11.0], [10.0] * 4), {0: [1.0, nan], 1: [nan, 0.1]}
+    result = both(bars, rows, cash=10_000.0, fill=BarFill(within_cash=True))
+    assert result.fills["quantity"].tolist() == [909.0] and result.account["cash"].min() == 1.0
+    assert result.orders["reason"].tolist() == ["cash of 10000.00 pays for no more", "cash of 1.00 pays for no lot"]
+    assert both(bars, rows, cash=10_000.0).account["cash"].min() < 0.0
+
+
+def test_a_short_position_may_be_covered_without_cash() -> None:
+    """The loss of a short position is beyond the cash, and it is closed all the same."""
+    result = both(panel([10.0, 10.0, 30.0, 30.0]), {0: [-1.0], 2: [0.0]}, cash=10_000.0, fill=BarFill(within_cash=True))
+    assert result.fills["side"].tolist() == ["sell", "buy"] and result.account["cash"].iloc[-1] == -10_000.0
+
+
+def test_a_weight_within_its_band_is_left_alone() -> None:
+    """A drift from 50 % to 52.4 % lies within 5 points, one to 60 % does not; a target of nothing is traded always."""
+    rows = {k: [0.5] for k in range(6)} | {6: [0.0]}
+    result = both(panel([10.0, 10.0, 11.0, 15.0, 15.0, 15.0, 15.0, 15.0]), rows, Rebalance(band=0.05), cash=10_000.0)
+    assert result.orders["side"].tolist() == ["buy", "sell", "sell"] and result.orders["quantity"].iloc[0] == 500.0
+    assert [int(r) for r in np.searchsorted(result.equity.index, pd.DatetimeIndex(result.orders["ts"]))] == [0, 3, 6]
+
+
+def test_a_schedule_repeats_the_latest_weights() -> None:
+    """Said once, traded for in every week."""
+    prices = [10.0 * 1.02**k for k in range(15)]
+    result = both(panel(prices, [10.0] * 15), {1: [0.5, 0.5]}, Rebalance(every="week"), cash=1e6)
+    days = pd.DatetimeIndex(result.orders["ts"].unique()).normalize()
+    assert len(days) >= 3 and (days[1:].day_of_week == 0).all()
+
+
+def test_the_closing_auction_of_the_next_day() -> None:
+    """Decided at a close, filled at the next one, and over when the bar leaves no room."""
+    bars = panel([10.0, 10.0, 10.0, 10.0])
+    bars = Bars(bars.ts, bars.symbols, open=bars.open * 0.9, high=bars.high, low=bars.low * 0.9, close=bars.close, volume=bars.volume)
+    result = both(bars, {0: [0.5], 2: [0.0]}, Rebalance(fill="close"), cash=10_000.0)
+    assert result.fills["price"].tolist() == [10.0, 10.0] and set(result.fills["rule"]) == {"closing_auction"}
+    assert set(result.orders["time_in_force"]) == {"cls"} and result.fills["ts"].tolist() == [bars.index[1], bars.index[3]]
+    thin = both(bars, {0: [0.5]}, Rebalance(fill="close"), cash=1e9, fill=BarFill(participation=0.1))
+    assert thin.orders["reason"].tolist() == ["its auction is over"] and thin.fills["quantity"].sum() == 1e5
 
 
 def test_what_cannot_run_compiled_is_refused_or_takes_the_event_path() -> None:

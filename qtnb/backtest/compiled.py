@@ -20,7 +20,9 @@ import numpy as np
 import pandas as pd
 
 from .costs import NoCosts
-from .kernel import DONE, FULL, OFF_LOT, SESSION_OVER, SPLIT_AWAY, STATUSES, TERMS, Panel, Plan, open_tables, play
+from qtnb.backtest.kernel import (
+    AUCTION_OVER, CASH_CUT, DONE, FULL, NO_BUDGET, NO_CASH, OFF_LOT, SESSION_OVER, SPLIT_AWAY, STATUSES, TERMS, Panel, Plan, open_tables, play,
+)
 from .kernel_curve import equity_curve
 from .kernel_terms import fee_terms, lots_per_unit, slip_terms
 from ..core.bars import Bars
@@ -57,7 +59,9 @@ def terms_of(
     terms["participation"] = math.nan if fill.participation is None else fill.participation
     terms["without_volume"], terms["clip"], terms["daily"] = fill.fill_without_volume, fill.clip, bars.interval == "1d"
     terms["max_orders"] = backtest.max_orders if backtest.max_orders is not None else max(1000, 10 * len(bars.symbols))
-    terms["first"] = backtest.first
+    terms["first"], terms["within_cash"] = backtest.first, fill.within_cash
+    rebalance = backtest.strategies[0].rebalance
+    terms["band"], terms["by_money"], terms["at_close"] = rebalance.band, rebalance.sizing == "fill", rebalance.fill == "close"
     return terms, fees.parts
 
 
@@ -114,6 +118,7 @@ class CompiledRun:
     ledger: np.ndarray  # kernel.LEDGER
     alerts: np.ndarray  # kernel.ALERT
     withheld: int  # orders of the warm-up
+    at_close: bool  # whether orders waited for the closing auction
     equity: np.ndarray  # (T - first,)
 
     @property
@@ -146,7 +151,8 @@ def run_compiled(
         return None
     return CompiledRun(
         backtest.bars, instruments, str(backtest.strategies[0].name), identity, backtest.cash, backtest.base_currency, first, backtest.actions,
-        tables.orders[: state["orders"]], tables.fills[: state["fills"]], ledger, tables.alerts[: state["alerts"]], int(state["withheld"]), equity,
+        tables.orders[: state["orders"]], tables.fills[: state["fills"]], ledger, tables.alerts[: state["alerts"]], int(state["withheld"]),
+        bool(inputs.terms["at_close"][0]), equity,
     )
 
 
@@ -212,14 +218,21 @@ def _taken(words: Sequence[str], places: np.ndarray) -> pd.Series:
     return _series(pa.array(words, type=pa.large_string()).take(pa.array(places.astype(np.int64))))
 
 
+_WHY = {
+    SESSION_OVER: "the session ended", AUCTION_OVER: "its auction is over", CASH_CUT: "cash of {:.2f} pays for no more",
+    NO_CASH: "cash of {:.2f} pays for no lot", NO_BUDGET: "a budget of {:.2f} pays for no lot",
+}  # fmt: skip
+
+
 def _reason(run: CompiledRun, number: int) -> str:
     "Why an order ended as it did, or what was done to it."
     order = run.orders[number]
-    if order["why"] == SESSION_OVER:
-        return "the session ended"
+    value, why = float(order["value"]), int(order["why"])
+    if why in _WHY:
+        return _WHY[why].format(value)
     if order["why"] == OFF_LOT:
         return f"`quantity` was {float(order['quantity'])!r}; it must be a multiple of the lot size {run.instruments[order['column']].lot_size!r}"
-    return f"a split by {float(order['value']):g}" + (" left less than a lot of it" if order["why"] == SPLIT_AWAY else "")
+    return f"a split by {value:g}" + (" left less than a lot of it" if why == SPLIT_AWAY else "")
 
 
 def compiled_orders(
@@ -230,7 +243,7 @@ def compiled_orders(
     reasons = np.full(count, "", dtype=object)
     for number in np.flatnonzero(orders["why"]).tolist():
         reasons[number] = _reason(run, number)
-    same = {"order_type": "market", "time_in_force": "day", "strategy": run.name, "tag": ""}
+    same = {"order_type": "market", "time_in_force": "cls" if run.at_close else "day", "strategy": run.name, "tag": ""}
     return orders_frame({
         "client_order_id": order_names(run, np.arange(count)), "ts": run.bars.ts[orders["row"]], "symbol": _taken(run.bars.symbols, orders["column"]),
         "side": _taken(("buy", "sell"), orders["sign"] < 0), "quantity": orders["quantity"], "limit_price": np.full(count, np.nan),
@@ -247,11 +260,12 @@ def compiled_fills(
     change, price, fee, reference = (np.ascontiguousarray(fills[name]) for name in ("change", "price", "fee", "reference"))
     quantity, column, sells = np.abs(change), np.ascontiguousarray(fills["column"]), change < 0.0
     unit = np.array([i.multiplier for i in run.instruments])[column]
-    same = {"currency": run.currency, "rule": "open", "liquidity": "taker", "fee_currency": "", "source": "bar", "strategy": run.name}
+    same = {"currency": run.currency, "rule": "closing_auction" if run.at_close else "open", "liquidity": "taker", "fee_currency": "", "source": "bar"}
+    same["strategy"] = run.name
     return fills_frame({
         "ts": run.bars.ts[fills["row"]], "exec_id": execution_names(run), "client_order_id": order_names(run, fills["order"]),
         "symbol": _taken(run.bars.symbols, column), "side": _taken(("buy", "sell"), sells), "quantity": quantity, "price": price, "fee": fee,
-        "row": fills["row"], "place": np.zeros(count), "reference": reference, "queue_ahead": np.full(count, np.nan),
+        "row": fills["row"], "place": np.full(count, 3.0 if run.at_close else 0.0), "reference": reference, "queue_ahead": np.full(count, np.nan),
         "change": change, "value_base": quantity * price * unit, "fee_base": fee.copy(),
         **{name: _same(word, count) for name, word in same.items()},
     })

@@ -314,7 +314,7 @@ class Backtest(_Compiling):
             sessions=self.sessions, shares=self.shares, max_orders=self.max_orders,
         )
         venue = SimulatedVenue(self.instruments, costs=self.costs, slippage=self.slippage, fill=self.fill)
-        venue.by_strategy = len(self.strategies) > 1
+        venue.by_strategy, venue.purse = len(self.strategies) > 1, book.spendable_cash
         simulation = self._loop(engine, venue, keeper)
         simulation.charge_by_session(venue.costs)
         simulation.actions.extend(self.actions)

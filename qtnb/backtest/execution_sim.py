@@ -8,55 +8,28 @@ __all__ = ['Plan', 'Kind', 'make_execution', 'SimulatedVenue']
 # %% ../../nbs/backtest/02g_execution_sim.ipynb #9366164c
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from heapq import heappop, heappush
 from typing import Any
 
 from .bar_path import price_at
 from .costs import NoCosts, fresh_costs
-from .fill_rules import BarFill
-from .filing import Screen
+from .fill_rules import BarFill, quantity_for
+from .filing import Auctions
 from .lanes import Lane
 from .market import BarMarket
 from .resting import LIMIT, MARKET, STOP, TRAIL, Resting
 from .slippage import NoSlippage, fresh_model
 from ..core.bars import DAY_NS, Bars
-from ..core.events import CorporateAction, Event, OrderEventKind, OrderUpdate
+from ..core.events import CorporateAction, Event, OrderEventKind, OrderUpdate, make_update
 from ..core.protocols import CostModel, Execution, SlippageModel
 from ..enums import OrderType, Side, TimeInForce
-from ..types import Fill, Instrument, Order, make_fill
+from ..types import Fill, Instrument, Order, make_fill, with_terms
 from ..utils.math import floor_to_step
 
-# %% ../../nbs/backtest/02g_execution_sim.ipynb #7582f2ce
-class _Auctions(Screen):
-    "Where orders meet the auctions of a session."
-
-    def __init__(self, instruments: Mapping[str, Instrument], rules: BarFill):
-        "No auction yet."
-        super().__init__(instruments, rules)
-        self._auctioned: list[tuple[Resting, str]] = []  # auction orders that had their chance, or cannot have one
-
-    def _auction(self, resting: Resting, lane: Lane, bars: Bars, start: tuple[float, float] | None) -> tuple[float, float, str] | None:
-        "Where an order meets the auction that it waits for."
-        path, row, n, order = lane.path, lane.row, lane.column, resting.order
-        at_open = order.time_in_force is TimeInForce.OPG
-        if at_open:
-            chance = start is None and self._view.opens_session(bars, row, n, resting.since)
-            place, price, rule = 0.0, path[0], "opening_auction"
-        else:
-            chance = self._view.closes_session(bars, row, n, order.ts)
-            place, price, rule = 0.75 * len(path), path[-1], "closing_auction"
-        if chance is None:
-            self._auctioned.append((resting, "the close of the session is not known here; give BarFill its `closing_times`"))
-        if not chance:
-            return None
-        self._auctioned.append((resting, ""))
-        limit = order.limit_price
-        return (place, price, rule) if limit is None or resting.sign * (price - limit) <= 0.0 else None
-
 # %% ../../nbs/backtest/02g_execution_sim.ipynb #09f404b8
-class _Trials(_Auctions):
+class _Trials(Auctions):
     "What each order of high and low would do to the account."
 
     def _is_simple(self, lane: Lane) -> bool:
@@ -210,8 +183,54 @@ class _Pricing(_Meeting):
                 self.market.act(action)
         return super().act(action)
 
+# %% ../../nbs/backtest/02g_execution_sim.ipynb #261fcb9e
+class _Means(_Pricing):
+    "What the money of an order, and that of the account, pays for."
+
+    purse: Callable[[str], float] | None = None  # cash of the account that may be spent, by currency
+    _remember = False  # whether fees or slippage change by being asked
+
+    def _cash_for(self, order: Order) -> float:
+        "The cash that an order may spend; infinite when nothing limits it."
+        if self.purse is None or not self.rules.within_cash or order.side is not Side.BUY or self.held(order) < 0.0:
+            return math.inf
+        return self.purse(self.instruments[order.symbol].currency)
+
+    def _asked(self, step: Plan, quantity: float, bars: Bars, row: int, ts: int) -> tuple[float, float]:
+        "What a quantity would be traded at, and for which fee in the currency of the price; changes nothing."
+        _, _, _, _, resting, price, _, lane = step
+        kept = self.costs, self.slippage
+        if self._remember:
+            self.costs, self.slippage = copy.deepcopy(kept)
+        order = resting.order
+        trade = make_execution(Execution, (self.instruments[order.symbol], resting.sign, quantity, price, ts, "taker", order.client_order_id))
+        got, fee, currency = self._price(trade, resting.phase == MARKET, lane.column, bars, row)
+        self.costs, self.slippage = kept
+        return got, 0.0 if currency else fee
+
+    def _afforded(self, step: Plan, quantity: float, bars: Bars, row: int, ts: int) -> tuple[list[Event], float]:
+        "What is to be said about an order, and how much of it is traded, once its money and that of the account are counted."
+        resting, price, lane = step[4], step[5], step[7]
+        order, cash = resting.order, self._cash_for(resting.order)
+        budget = order.budget if not resting.fills else None
+        name, unit = order.client_order_id, self.instruments[order.symbol]
+        if budget is None:
+            got, fee = self._asked(step, quantity, bars, row, ts)
+            if quantity * got * unit.multiplier + fee <= cash:
+                return [], quantity
+        money = cash if budget is None or cash < budget else budget
+        found = quantity_for(money, price, unit.multiplier, unit.lot_size, lambda q: self._asked(step, q, bars, row, ts))
+        source = "cash" if money == cash else "a budget"
+        if found <= 0.0:
+            return self.end(resting, ts, Kind.CANCEL, f"{source} of {money:.2f} pays for no lot"), 0.0
+        total, told = resting.filled + found, list[Event]()
+        if total != order.quantity:
+            resting.order, resting.leaves = with_terms(order, total), found
+            told.append(make_update(ts, name, Kind.REPLACE, f"cash of {money:.2f} pays for no more" if money == cash else "", total))
+        return told, min(found, lane.available)
+
 # %% ../../nbs/backtest/02g_execution_sim.ipynb #d06f1822
-class _Executions(_Pricing):
+class _Executions(_Means):
     "The part of a venue that makes fills and ends orders."
 
     def _execute(self, step: Plan, bars: Bars, row: int, ts: int) -> list[Event]:
@@ -234,10 +253,16 @@ class _Executions(_Pricing):
         if instrument.min_notional > 0.0 and not resting.fills and not order.reduce_only:
             if resting.leaves * price * instrument.multiplier < instrument.min_notional:
                 return self.end(resting, ts, Kind.CANCEL, f"its value was below the {instrument.min_notional:g} that {order.symbol!r} needs")
+        told: list[Event] = []
+        if (order.budget is not None and not resting.fills) or self.rules.within_cash:
+            told, quantity = self._afforded(step, quantity, bars, row, ts)
+            if quantity <= 0.0:
+                return told
+            order = resting.order
         lane.available -= quantity
         trade = make_execution(Execution, (instrument, resting.sign, quantity, price, ts, liquidity, order.client_order_id))
         got, fee, currency = self._price(trade, resting.phase == MARKET, lane.column, bars, row)
-        events = self.fill(resting, quantity, got, ts, fee, currency, rule, liquidity, "bar", row, place, price)
+        events = told + self.fill(resting, quantity, got, ts, fee, currency, rule, liquidity, "bar", row, place, price)
         if order.reduce_only and resting.alive and resting.sign * self.held(order) >= 0.0:
             events += self.end(resting, ts, Kind.CANCEL, "there is no position left to reduce")
         return events
@@ -313,6 +338,7 @@ class _Opened(_Rounds):
         super().__init__(instruments, fill)
         self.costs, self.slippage = fresh_costs(costs), fresh_model(slippage)
         self._charges, self._slips = not isinstance(costs, NoCosts), not isinstance(slippage, NoSlippage)
+        self._remember = self.costs is not costs or self.slippage is not slippage
         self._fee_currency = getattr(self.costs, "fee_currency", None)
         self._acted: list[CorporateAction] = []
 
@@ -331,6 +357,8 @@ class _Quick(_Opened):
         if order.order_type is not OrderType.MARKET or (tif is not TimeInForce.DAY and tif is not TimeInForce.GTC):
             return None
         if order.reduce_only or order.group or order.parent or self.working or self._dated or bars is not self._bars or not row:
+            return None
+        if order.budget is not None or rules.within_cash:
             return None
         lane, instrument = self._lanes.get(symbol), self.instruments[symbol]
         if lane is None or lane.column < 0 or rules.participation is not None or instrument.min_notional > 0.0 or order.ts > bars.ts.item(row - 1):
@@ -356,6 +384,8 @@ class _Quick(_Opened):
 # %% ../../nbs/backtest/02g_execution_sim.ipynb #93886342
 class SimulatedVenue(_Quick):
     "A venue that fills orders from bars."
+
+    takes_budgets = True
 
     def match(
         self,

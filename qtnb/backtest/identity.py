@@ -20,6 +20,7 @@ import pandas as pd
 from .. import __version__
 from ..core.bars import Bars
 from ..core.errors import ConfigError
+from ..core.rebalance import stated_rebalance
 from ..utils.serialization import sha256_of
 
 # %% ../../nbs/backtest/04b_identity.ipynb #83af00b7
@@ -38,7 +39,12 @@ def strategy_source(
 def parameters_of(
     strategy: Any,  # a strategy object
 ) -> dict[str, Any]:  # name to value; empty when it has none
-    "The parameters of a strategy as plain values."
+    "The parameters of a strategy as plain values, and how it rebalances when that is not the plain way."
+    return _declared(strategy) | stated_rebalance(strategy)
+
+
+def _declared(strategy: Any) -> dict[str, Any]:
+    "The parameters that a strategy declares."
     parameters = getattr(strategy, "parameters", None)
     return parameters.model_dump() if parameters is not None and hasattr(parameters, "model_dump") else {}
 
@@ -114,7 +120,7 @@ def identify_later(
 ) -> Callable[[], str]:  # gives the 64 hex digits of `identify` when it is called
     "Note at once what a strategy is, which may change as it runs, and hash everything when somebody asks."
     several: Sequence[Any] = strategy if isinstance(strategy, (list, tuple)) else [strategy]
-    told = [[s.name, strategy_source(s), dict(parameters_of(s) or _plain_state(s))] for s in several]
+    told = [[s.name, strategy_source(s), dict(_declared(s) or _plain_state(s)) | stated_rebalance(s)] for s in several]
 
     @cache
     def identity() -> str:

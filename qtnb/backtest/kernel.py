@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['DAY_NS', 'TERMS', 'SYMBOL', 'ORDER', 'FILL', 'LEDGER', 'ALERT', 'STATE', 'STATUSES', 'ACCEPTED', 'PARTIAL', 'FILLED',
-           'CANCELED', 'EXPIRED', 'DENIED', 'NO_REASON', 'SESSION_OVER', 'SPLIT', 'SPLIT_AWAY', 'OFF_LOT', 'DONE',
-           'FULL', 'UNKNOWN', 'MAX_ALERTS', 'AHEAD', 'Panel', 'Plan', 'Tables', 'open_tables', 'known_price',
-           'session_at', 'price_and_fee', 'enter_fill', 'note', 'is_over', 'ends_now', 'end', 'room_in', 'trade', 'act',
-           'equity_at', 'under_way', 'aim', 'warn', 'write_order', 'decide', 'fetch', 'play']
+           'CANCELED', 'EXPIRED', 'DENIED', 'NO_REASON', 'SESSION_OVER', 'SPLIT', 'SPLIT_AWAY', 'OFF_LOT',
+           'AUCTION_OVER', 'CASH_CUT', 'NO_CASH', 'NO_BUDGET', 'DONE', 'FULL', 'UNKNOWN', 'MAX_ALERTS', 'AHEAD',
+           'Panel', 'Plan', 'Tables', 'open_tables', 'known_price', 'session_at', 'enter_fill', 'note', 'is_over',
+           'ends_now', 'end', 'afforded', 'trade', 'act', 'equity_at', 'under_way', 'aim', 'warn', 'write_order',
+           'decide', 'fetch', 'play']
 
 # %% ../../nbs/backtest/04h_kernel.ipynb #dc9b3ff9
 import math
@@ -18,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .kernel_numbers import exact_sum, fee_of, floor_lots, is_off_step, slipped
+from .kernel_numbers import exact_sum, floor_lots, is_off_step, lots_for, price_and_fee, room_in
 from .queue_models import compiled, inlined
 
 # %% ../../nbs/backtest/04h_kernel.ipynb #f52ff0c8
@@ -59,6 +60,10 @@ TERMS = np.dtype([
     ("daily", np.int64),  # 1 when a bar is a session
     ("max_orders", np.int64),  # most orders of one instant
     ("first", np.int64),  # row at which the warm-up ends
+    ("band", np.float64),  # drift of a weight that is left alone
+    ("by_money", np.int64),  # 1 when what adds to a position is sized at the fill
+    ("at_close", np.int64),  # 1 when orders wait for the closing auction
+    ("within_cash", np.int64),  # 1 when a buy is cut to what the cash pays for
 ])
 SYMBOL = np.dtype([
     ("multiplier", np.float64), ("lot", np.float64), ("inverse", np.float64), ("tick", np.float64),  # of the instrument
@@ -67,12 +72,15 @@ SYMBOL = np.dtype([
     ("waiting", np.int64),  # orders that work
     ("room", np.float64), ("room_row", np.int64),  # quantity of a bar that may still be ours, and its row
     ("wanted", np.float64), ("missing", np.float64),  # position that is aimed at (NaN = none), and what it lacks
+    ("budget", np.float64),  # money for what it lacks; NaN = a quantity
 ])
 
 # %% ../../nbs/backtest/04h_kernel.ipynb #934e3949
 ORDER = np.dtype([
-    ("row", np.int64), ("column", np.int64), ("quantity", np.float64), ("filled", np.float64), ("average", np.float64), ("leaves", np.float64),
-    ("value", np.float64), ("session", np.int64), ("deadline", np.int64), ("fills", np.int32), ("sign", np.int8), ("status", np.int8), ("why", np.int8),
+    ("row", np.int64), ("column", np.int64),
+    ("quantity", np.float64), ("filled", np.float64), ("average", np.float64), ("leaves", np.float64),
+    ("value", np.float64), ("budget", np.float64), ("session", np.int64), ("deadline", np.int64),
+    ("fills", np.int32), ("sign", np.int8), ("status", np.int8), ("why", np.int8),
 ], align=True)
 FILL = np.dtype([
     ("order", np.int64), ("row", np.int64), ("change", np.float64), ("price", np.float64), ("reference", np.float64), ("fee", np.float64),
@@ -85,7 +93,7 @@ STATE = np.dtype([
 ])
 STATUSES = ("accepted", "partially_filled", "filled", "canceled", "expired", "denied")
 ACCEPTED, PARTIAL, FILLED, CANCELED, EXPIRED, DENIED = range(6)
-NO_REASON, SESSION_OVER, SPLIT, SPLIT_AWAY, OFF_LOT = range(5)
+NO_REASON, SESSION_OVER, SPLIT, SPLIT_AWAY, OFF_LOT, AUCTION_OVER, CASH_CUT, NO_CASH, NO_BUDGET = range(9)
 DONE, FULL, UNKNOWN = range(3)  # how a run ended: at the last bar, for want of room, or at something that only the event path can tell
 MAX_ALERTS = 1_000  # as many as a manifest shows
 
@@ -144,20 +152,6 @@ def session_at(panel, row):
 
 # %% ../../nbs/backtest/04h_kernel.ipynb #f9e21703
 @inlined
-def price_and_fee(terms, parts, symbol, sign, quantity, reference, volume, low, high):
-    "The price one gets, and the fee."
-    price, fee = reference, 0.0
-    if terms.slip:
-        price = slipped(terms.slip, terms.slip_a, terms.slip_b, terms.slip_c, sign, quantity, reference, symbol.tick, volume)
-        if terms.clip:
-            price = low if low > price else price
-            price = high if high < price else price
-    if terms.charges:
-        fee = fee_of(parts, terms.least, quantity, price, symbol.multiplier)
-    return price, fee
-
-
-@inlined
 def enter_fill(state, symbol, order, fill, quantity, price, fee):
     "Fill a quantity of an order; False when it cannot be told here."
     if not (math.isfinite(price) and math.isfinite(fee) and math.isfinite(quantity * price * symbol.multiplier)):
@@ -212,18 +206,34 @@ def end(symbol, order, status, why):
     order.status, order.why = status, why
     symbol.waiting -= 1
 
-
+# %% ../../nbs/backtest/04h_kernel.ipynb #e86f9b84
 @compiled
-def room_in(terms, symbol, row, volume):
-    "What the bar of a symbol leaves for its orders; NaN when it cannot be told here."
-    if terms.participation != terms.participation:
-        return math.inf
-    if symbol.room_row != row:
-        symbol.room_row = row
-        symbol.room = floor_lots(terms.participation * volume, symbol.lot, symbol.inverse) if volume == volume else 0.0
-    return symbol.room
+def afforded(terms, parts, state, symbol, order, quantity, room, reference, volume, low, high):
+    "How much of a quantity is traded once the money of the order and of the account are counted; 0 ends the order, NaN cannot be told here."
+    sign, cash, budget = 1.0 if order.sign > 0 else -1.0, math.inf, order.budget if order.fills == 0 else math.nan
+    if terms.within_cash == 1 and order.sign > 0 and symbol.position >= 0.0:
+        cash = state.cash
+    if budget != budget:
+        price, fee = price_and_fee(terms, parts, symbol, sign, quantity, reference, volume, low, high)
+        if price != price or fee != fee:
+            return math.nan
+        if quantity * price * symbol.multiplier + fee <= cash:
+            return quantity
+    money = cash if budget != budget or cash < budget else budget
+    found = lots_for(terms, parts, symbol, sign, money, reference, volume, low, high)
+    if found != found:
+        return found
+    if not found > 0.0:
+        order.value = money
+        end(symbol, order, CANCELED, NO_CASH if money == cash else NO_BUDGET)
+        return 0.0
+    if order.filled + found != order.quantity:
+        order.quantity, order.leaves = order.filled + found, found
+        if money == cash:
+            order.why, order.value = CASH_CUT, money
+    return found if found < room else room
 
-
+# %% ../../nbs/backtest/04h_kernel.ipynb #03d157fc
 @inlined
 def trade(terms, parts, state, symbol, order, fill, row, reference, volume, low, high):
     "Let an order meet a bar that trades: 1 when it filled, 0 when nothing was left for it, -1 when it cannot be told here."
@@ -231,8 +241,10 @@ def trade(terms, parts, state, symbol, order, fill, row, reference, volume, low,
     quantity = room if order.leaves > room else order.leaves
     if room != room:
         return -1
+    if quantity > 0.0 and (terms.within_cash == 1 or order.budget == order.budget):
+        quantity = afforded(terms, parts, state, symbol, order, quantity, room, reference, volume, low, high)
     if not quantity > 0.0:
-        return 0
+        return 0 if quantity == quantity else -1
     sign = 1.0 if order.sign > 0 else -1.0
     price, fee = price_and_fee(terms, parts, symbol, sign, quantity, reference, volume, low, high)
     if not enter_fill(state, symbol, order, fill, quantity, price, fee):
@@ -303,15 +315,21 @@ def under_way(tables, n, count):
 
 
 @inlined
-def aim(symbol, weight, equity, price, working):
+def aim(terms, symbol, weight, equity, price, working):
     "Work out which position a weight stands for, and what is missing of it; False when it cannot be told here."
-    wanted = 0.0
+    wanted, held, symbol.budget = 0.0, symbol.position, math.nan
     if weight != 0.0:
+        value = held * price * symbol.multiplier
+        if terms.band > 0.0 and abs(weight * equity - (held + working) * price * symbol.multiplier) <= terms.band * abs(equity):
+            return True
         wanted = floor_lots(weight * equity / (price * symbol.multiplier), symbol.lot, symbol.inverse)
     symbol.wanted = wanted
     symbol.missing = wanted - symbol.position - working
     if wanted != 0.0:
         symbol.missing = floor_lots(symbol.missing, symbol.lot, symbol.inverse) if symbol.missing != 0.0 else 0.0
+        if terms.by_money == 1 and working == 0.0 and held * wanted >= 0.0 and abs(wanted) > abs(held):
+            money = abs(weight * equity - value)
+            symbol.budget = money if 0.0 < money < math.inf else math.nan
     return symbol.missing == symbol.missing
 
 
@@ -327,7 +345,7 @@ def write_order(order, symbol, row, n, quantity):
     "Write an order for a signed quantity; whether it may leave."
     size = abs(quantity)
     order.row, order.column, order.sign, order.quantity = row, n, 1 if quantity > 0.0 else -1, size
-    order.filled, order.average, order.leaves, order.value = 0.0, 0.0, size, 0.0
+    order.filled, order.average, order.leaves, order.value, order.budget = 0.0, 0.0, size, 0.0, symbol.budget
     order.session, order.deadline, order.fills = -1, -1, 0
     if is_off_step(size, symbol.lot) and size != abs(symbol.position):
         order.status, order.why = DENIED, OFF_LOT
@@ -354,7 +372,7 @@ def decide(close, weights, k, row, terms, tables):
             if weight != 0.0 and not price > 0.0:
                 if state.alerts < MAX_ALERTS:
                     warn(state, alerts[state.alerts], row, n, -1, weight, price)
-            elif not aim(symbol, weight, equity, price, under_way(tables, n, symbol.waiting) if symbol.waiting > 0 else 0.0):
+            elif not aim(terms, symbol, weight, equity, price, under_way(tables, n, symbol.waiting) if symbol.waiting > 0 else 0.0):
                 return False
     before = state.orders
     for buys in range(2):
@@ -415,7 +433,7 @@ def play(panel, terms_of_run, parts, plan, tables):
             order = orders[number]
             n = order.column
             symbol, close = symbols[n], closes[row, n]
-            if row > order.row + 1 and is_over(panel, order, row):
+            if row > order.row + 1 and terms.at_close == 0 and is_over(panel, order, row):
                 end(symbol, order, EXPIRED, SESSION_OVER)
                 continue
             if close == close and (terms.without_volume == 1 or volumes[row, n] != 0.0):
@@ -423,15 +441,20 @@ def play(panel, terms_of_run, parts, plan, tables):
                     return FULL
                 low, high = (panel.low[row, n], panel.high[row, n]) if terms.clip == 1 else (0.0, 0.0)
                 fill = fills[state.fills]
-                done = trade(terms, parts, state, symbol, order, fill, row, opens[row, n], volumes[row, n], low, high)
+                reference = close if terms.at_close == 1 else opens[row, n]
+                done = trade(terms, parts, state, symbol, order, fill, row, reference, volumes[row, n], low, high)
                 if done < 0:
                     return UNKNOWN
                 if done > 0:
                     fill.order, fill.column = number, n
                     note(state, symbol, ledger[state.lines], row, n)
+                if terms.at_close == 1 and (order.status == ACCEPTED or order.status == PARTIAL):
+                    end(symbol, order, EXPIRED, AUCTION_OVER)
             if order.status == FILLED:
                 symbol.waiting -= 1
-            elif ends_now(panel, terms, order, row, close == close):
+            elif order.status == CANCELED or order.status == EXPIRED:
+                continue
+            elif terms.at_close == 0 and ends_now(panel, terms, order, row, close == close):
                 end(symbol, order, EXPIRED, SESSION_OVER)
             else:
                 queue[kept] = number

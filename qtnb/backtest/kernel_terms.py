@@ -136,6 +136,8 @@ def _of_terms(backtest: Any) -> Iterator[str]:
         yield f"`costs` was {backtest.costs!r}; NoCosts, Bps, PerShare, MakerTaker (in the quote currency), Sum and AtLeast of these run compiled"
     if slip_terms(backtest.slippage) is None:
         yield f"`slippage` was {backtest.slippage!r}; NoSlippage, BpsSlippage, TickSlippage, VolumeShareSlippage and a declared HalfSpread run compiled"
+    if backtest.strategies[0].rebalance.fill == "close" and backtest.bars.interval != "1d":
+        yield f"orders wait for the closing auction on bars of {backtest.bars.interval}; on daily bars they run compiled"
     if backtest.fill.detail is not None:
         yield "`fill` walks through bars inside bars; the other paths run compiled"
 

@@ -25,6 +25,8 @@ _DAY, _GTC = TimeInForce.DAY, TimeInForce.GTC
 class _Desk:
     "What orders there are."
 
+    takes_budgets = False  # whether an order may be for money
+
     def __init__(
         self,
         instruments: Mapping[str, Instrument],  # what is traded here, by symbol
@@ -48,6 +50,8 @@ class _Desk:
         instrument = self.instruments.get(order.symbol)
         if instrument is None:
             return f"symbol {order.symbol!r} is not traded here"
+        if order.budget is not None and not self.takes_budgets:
+            return "orders for money fill on bars; this venue needs a quantity: give `quantity`, or `notional` for an estimate by the last price"
         kind, tif = order.order_type, order.time_in_force
         plain = (kind is _LIMIT or kind is _MARKET or kind is _STOP or kind is _STOP_LIMIT) and (tif is _DAY or tif is _GTC)
         if plain and not order.parent and instrument.min_notional == 0.0 and order.client_order_id not in self.working:

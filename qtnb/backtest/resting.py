@@ -121,6 +121,8 @@ def replace_problem(
         return f"a {kind} order has no limit price"
     if stop_price is not None and not (kind.has_stop or kind is OrderType.TRAILING_STOP):
         return f"a {kind} order has no stop price"
+    if quantity is not None and resting.order.budget is not None and not resting.fills:
+        return "the order is for money; its quantity is found at the fill"
     if quantity is not None and quantity <= resting.filled:
         return f"{resting.filled!r} have filled already; the new quantity must be larger"
     return ""

@@ -19,6 +19,7 @@ from .book import equity
 from .errors import DataError, unknown_name
 from .events import Alert, SetTimer
 from .orders import OrderState
+from .rebalance import PLAIN, Rebalance, is_near
 from ..enums import OrderStatus, OrderType, Side, TimeInForce
 from ..types import Instrument, Order, Quote, Trade, make_order
 from ..utils.math import floor_to_step
@@ -211,7 +212,29 @@ class Bracket(NamedTuple):
     stop_loss: str
 
 
-class _OrderingView(_AccountView):
+class _SizingView(_AccountView):
+    "The part of a context that turns money into quantities."
+
+    __slots__ = ()
+
+    def _quantity_of(self, symbol: str, money: float, limit_price: float | None) -> float:
+        "The quantity that a value buys, in whole lots."
+        instrument, price = self._engine.instrument(symbol), limit_price or self.price(symbol)
+        if not (math.isfinite(money) and price > 0.0):
+            return math.nan
+        return floor_to_step(money / (price * instrument.multiplier), instrument.lot_size)
+
+    def _budget_of(self, symbol: str, weight: float, quantity: float, equity: float) -> float | None:
+        "The money that a weight wants to add to a position; None for a trade that is of a quantity: one that reduces, turns, or joins others."
+        held, instrument = self.position(symbol), self._engine.instrument(symbol)
+        if held * quantity < 0.0 or abs(quantity) <= abs(held) or self.in_flight(symbol) != 0.0:
+            return None
+        value = equity / self._lane.book.fx[instrument.currency]
+        money = abs(weight * value - held * self.price(symbol) * instrument.multiplier)
+        return money if 0.0 < money < math.inf else None
+
+# %% ../../nbs/core/05a_context.ipynb #afaeaf17
+class _OrderingView(_SizingView):
     "The part of a context that writes single orders."
 
     __slots__ = ()
@@ -233,6 +256,7 @@ class _OrderingView(_AccountView):
         reduce_only: bool = False,  # never open or turn a position
         parent: str = "",  # order that must fill first
         group: str = "",  # what one of a group fills, the others lose
+        budget: float | None = None,  # signed money to trade for at the fill, fee included; without a quantity that is estimated
         tag: str = "",  # free text, kept with the order
     ) -> str:  # the order's client_order_id
         "Order a quantity."
@@ -247,21 +271,17 @@ class _OrderingView(_AccountView):
             kind = OrderType.STOP
         if notional is not None:
             quantity = self._quantity_of(symbol, notional, limit_price)
+        if budget is not None:
+            quantity, budget = quantity or self._quantity_of(symbol, budget, None), abs(budget)
         if type(time_in_force) is not TimeInForce:
             time_in_force = _TIMES.get(time_in_force) or TimeInForce(time_in_force)
         order = make_order(
             engine.next_name(lane), engine.ts, symbol, Side.BUY if quantity > 0.0 else Side.SELL, abs(quantity), kind, limit_price,
             touch_price if touch_price is not None else stop_price, time_in_force, lane.name, tag,
-            None if expires is None else to_instant(expires), trail_amount, trail_percent, post_only, reduce_only, parent, group,
+            None if expires is None else to_instant(expires), trail_amount, trail_percent, post_only, reduce_only, parent, group, budget,
         )
         return engine.submit(lane, order)
 
-    def _quantity_of(self, symbol: str, notional: float, limit_price: float | None) -> float:
-        "The quantity that a value buys, in whole lots."
-        instrument, price = self._engine.instrument(symbol), limit_price or self.price(symbol)
-        if not (math.isfinite(notional) and price > 0.0):
-            return math.nan
-        return floor_to_step(notional / (price * instrument.multiplier), instrument.lot_size)
 
 # %% ../../nbs/core/05a_context.ipynb #3f2f9ea6
 class _GroupingView(_OrderingView):
@@ -305,35 +325,47 @@ class _TradingView(_GroupingView):
 
     def target_quantity(self, symbol: str, quantity: float, *, tag: str = "") -> str | None:
         "Order what is missing to hold `quantity` (signed); None when nothing is."
+        return self._reach(symbol, quantity, tag)
+
+    def _reach(self, symbol: str, quantity: float, tag: str, tif: TimeInForce = TimeInForce.DAY, budget: float | None = None) -> str | None:
+        "Order what is missing to hold `quantity`, on some terms."
         missing = quantity - self.position(symbol) - self.in_flight(symbol)
         if quantity != 0.0:
             missing = floor_to_step(missing, self.instruments[symbol].lot_size)
-        return self.order(symbol, missing, tag=tag) if missing != 0.0 else None
+        return self.order(symbol, missing, tag=tag, time_in_force=tif, budget=budget) if missing != 0.0 else None
 
     def target_weight(self, symbol: str, weight: float, *, tag: str = "") -> str | None:
         "Order what is missing to hold `weight` of equity (signed); None when nothing is."
         ids = self.target_weights({symbol: weight}, tag=tag)
         return ids[0] if ids else None
 
-    def target_weights(self, weights: Mapping[str, float], *, tag: str = "") -> list[str]:
+    def target_weights(self, weights: Mapping[str, float], *, rebalance: Rebalance = PLAIN, tag: str = "") -> list[str]:
         "Order what is missing to hold these weights of equity, sells first; symbols that are not named stay as they are."
         value, wanted = self.equity, {}
         for symbol, weight in weights.items():
-            wanted[symbol] = self._wanted(symbol, weight, value)
+            wanted[symbol] = self._wanted(symbol, weight, value, rebalance.band)
         trades = [(q - self.position(s) - self.in_flight(s), s, q) for s, q in wanted.items() if q is not None]
         trades.sort(key=lambda t: t[0] > 0.0)
-        ids = [self.target_quantity(s, q, tag=tag) for _, s, q in trades]
+        tif = TimeInForce.CLS if rebalance.fill == "close" else TimeInForce.DAY
+        if rebalance.sizing == "fill":
+            ids = [self._reach(s, q, tag, tif, self._budget_of(s, weights[s], q, value)) for _, s, q in trades]
+        else:
+            ids = [self._reach(s, q, tag, tif) for _, s, q in trades]
         return [i for i in ids if i is not None]
 
-    def _wanted(self, symbol: str, weight: float, value: float) -> float | None:
-        "The position that a weight stands for; None when it cannot be told."
+    def _wanted(self, symbol: str, weight: float, value: float, band: float) -> float | None:
+        "The position that a weight stands for; None when it cannot be told, or is held already but for a drift within the band."
         instrument, price = self._engine.instrument(symbol), self.price(symbol)
         if weight == 0.0:
             return 0.0
         if not (math.isfinite(weight) and price > 0.0):
             self.log(f"no order for {symbol!r}: weight was {weight!r} and its last price {price!r}; both must be finite numbers.", level="warning")
             return None
-        return target_quantity(weight, value / self._lane.book.fx[instrument.currency], price, instrument)
+        own = value / self._lane.book.fx[instrument.currency]
+        if band > 0.0 and is_near(weight, self.position(symbol) + self.in_flight(symbol), price, instrument.multiplier, own, band):
+            return None
+        return target_quantity(weight, own, price, instrument)
+
 
 # %% ../../nbs/core/05a_context.ipynb #c49f5fa3
 class Context(_TradingView):

@@ -189,7 +189,7 @@ class Denials(_Reasons):
         if (
             (tif is _DAY or tif is _GTC) and 0.0 < quantity < math.inf and quantity % instrument.lot_size == 0.0 and instrument.min_notional == 0.0
             and order.trail_amount is None and order.trail_percent is None and order.expires is None and not order.parent and not order.post_only
-            and not (self.halted or self.reducing)
+            and order.budget is None and not (self.halted or self.reducing)
         ):  # fmt: skip
             limit, stop = order.limit_price, order.stop_price
             if kind is _MARKET and limit is None and stop is None:

@@ -44,6 +44,7 @@ from qtnb.core.events import (
     TimerEvent,
 )
 from ..core.protocols import Journal, OrderCheck, Venue
+from ..core.rebalance import stated_rebalance
 from ..evaluation.recording import record
 from ..evaluation.results import Result
 from .data_streams import MarketEvent, MarketStream
@@ -66,7 +67,7 @@ def session_header(
     parameters = getattr(strategy, "parameters", None)
     return {
         "qtnb": __version__, "run_id": run_id, "seed": seed, "strategy": strategy.name,
-        "parameters": parameters.model_dump(mode="json") if parameters is not None else {},
+        "parameters": (parameters.model_dump(mode="json") if parameters is not None else {}) | stated_rebalance(strategy),
         "symbols": list(stream.symbols), "interval": str(stream.interval), "adjust": stream.adjust,
         "instruments": [holding.instrument for holding in book.holdings.values()],
         "cash": [list(item) for item in book.initial_cash.items()], "base_currency": book.base_currency, "fx": dict(book.fx),

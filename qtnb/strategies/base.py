@@ -22,6 +22,7 @@ from ..core.bars_now import BarsNow
 from ..core.context import Context
 from ..core.errors import DataError, ParameterError
 from ..core.orders import OrderState
+from ..core.rebalance import PLAIN, Rebalance, rebalanced
 from ..types import Fill
 
 # %% ../../nbs/strategies/00_base.ipynb #5e7ffee6
@@ -215,9 +216,13 @@ def follow(
 class _Deciding(Strategy):
     "The part of a weight strategy that says what it wants."
 
-    def __init__(self, **values: Any):
-        "Check the parameters."
+    rebalance: Rebalance = PLAIN  # how and when its weights turn into orders; a class may state its own
+
+    def __init__(self, *, rebalance: Rebalance | Mapping[str, Any] | None = None, **values: Any):
+        "Check the parameters; `rebalance` takes the place of the one that the class states."
         super().__init__(**values)
+        if rebalance is not None:
+            self.rebalance = Rebalance(**rebalance) if isinstance(rebalance, Mapping) else rebalance
         self._prepared: dict[int, np.ndarray] | None = None  # weights by row
         self._going: tuple[Rule, int, int] | None = None  # a rule under way, the row that it comes to next, the stamp of the one before
 
@@ -255,7 +260,8 @@ class _Deciding(Strategy):
         bars: Bars,  # panel of T bars and N symbols
     ) -> Decisions:  # K rows
         "The decisions, checked; DataError when they do not fit."
-        return check_decisions(self.decisions(bars), bars, self.name)
+        found = check_decisions(self.decisions(bars), bars, self.name)
+        return Decisions(*rebalanced(self.rebalance.every, bars, *found))
 
     def table(
         self,
@@ -267,6 +273,11 @@ class _Deciding(Strategy):
 # %% ../../nbs/strategies/00_base.ipynb #a1basewei2
 class WeightStrategy(_Deciding):
     "Base of strategies that state target weights for a whole panel: override `weights`, `decisions` or `rule`."
+
+    def __repr__(self) -> str:
+        "The call that makes this strategy."
+        said, inner = "" if self.rebalance is type(self).rebalance else f"rebalance={self.rebalance!r}", super().__repr__()
+        return f"{inner[:-1]}{', ' if said and inner[-2] != '(' else ''}{said})"
 
     def prepare(
         self,
@@ -286,7 +297,7 @@ class WeightStrategy(_Deciding):
         "Turn the present decision, if there is one, into orders."
         row = self._latest(bars) if self._prepared is None else self._prepared.get(ctx.row)
         if row is not None:
-            ctx.target_weights({ctx.symbols[n]: float(row[n]) for n in np.flatnonzero(row == row)})
+            ctx.target_weights({ctx.symbols[n]: float(row[n]) for n in np.flatnonzero(row == row)}, rebalance=self.rebalance)
 
     def _latest(self, bars: BarsNow) -> np.ndarray | None:
         "The decision of the present row, out of the past alone: a rule goes on from where it was, anything else is computed anew."
@@ -294,7 +305,7 @@ class WeightStrategy(_Deciding):
         rule, row, last = self._going or (None, 0, 0)
         if rule is None or not 0 < row <= now or panel.ts[row - 1] != last:  # the first row, or another session
             rule, row = self.rule(len(panel.symbols)), 0
-        if rule is None:
+        if rule is None or self.rebalance.every != 1:
             found = self.decided(panel)
         else:
             found = check_decisions(go(rule.function, rule, panel, row), panel, self.name)

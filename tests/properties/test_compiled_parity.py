@@ -22,6 +22,7 @@ from qtnb.backtest.fill_rules import BarFill
 from qtnb.backtest.slippage import BpsSlippage, HalfSpread, NoSlippage, TickSlippage, VolumeShareSlippage
 from qtnb.core.bars import DAY_NS, FIELDS, Bars
 from qtnb.core.errors import QtnbError
+from qtnb.core.rebalance import PLAIN, Rebalance
 from qtnb.core.sessions import Sessions
 from qtnb.evaluation.results import FRAMES, Result
 from qtnb.strategies.base import Decisions, WeightStrategy
@@ -36,9 +37,9 @@ class Told(WeightStrategy):
 
     name = "told"
 
-    def __init__(self, found: Decisions):
+    def __init__(self, found: Decisions, rebalance: Rebalance = PLAIN):
         """Keep them."""
-        super().__init__()
+        super().__init__(rebalance=rebalance)
         self.found = found
 
     def decisions(self, bars: Bars) -> Decisions:
@@ -94,6 +95,15 @@ def panels(draw: st.DrawFn) -> Bars:
     return bars.with_sessions(Sessions("TEST", opens, opens + per_day * MINUTE, dates), extended=True)
 
 
+def rebalances() -> st.SearchStrategy[Rebalance]:
+    """How weights turn into orders: mostly the plain way, otherwise any of the others."""
+    other = st.builds(
+        Rebalance, every=st.sampled_from([1, 1, 3, "session", "week", "month"]), band=st.sampled_from([0.0, 0.0, 0.05, 0.3]),
+        sizing=st.sampled_from(["close", "fill", "fill"]), fill=st.sampled_from(["open", "open", "close"]),
+    )  # fmt: skip
+    return st.one_of(st.just(PLAIN), other, other)
+
+
 @st.composite
 def scenarios(draw: st.DrawFn) -> dict[str, Any]:
     """A back-test: decisions, bars and assumptions."""
@@ -113,13 +123,13 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
         ]), max_size=6))
     ]  # fmt: skip
     return {
-        "strategy": Told(Decisions.of(table)),
+        "strategy": Told(Decisions.of(table), draw(rebalances().filter(lambda r: r.fill == "open" or bars.interval == "1d"))),
         "bars": bars,
         "cash": draw(st.sampled_from([1e3, 123_456.78, 1e6])),
         "costs": draw(st.sampled_from(COSTS)),
         "slippage": draw(st.sampled_from(SLIPPAGES)),
         "fill": BarFill(participation=draw(st.sampled_from([None, None, 0.01, 0.5])), fill_without_volume=draw(st.booleans()), clip=draw(st.booleans()),
-                        path=draw(st.sampled_from(["adaptive", "worst"]))),
+                        path=draw(st.sampled_from(["adaptive", "worst"])), within_cash=draw(st.sampled_from([False, False, True]))),
         "events": pd.DataFrame(happened) if happened else None,
         "instruments": instruments,
         "start": draw(st.sampled_from([None, None, rows // 2])),

@@ -80,6 +80,7 @@ class PaperVenue(_Requests):
         rates = {i.currency: 1.0 for i in instruments.values()}
         self._book = Book(instruments, cash=cash, base_currency=base_currency, fx=rates)
         self._executions: list[Fill] = []
+        self._simulator.purse = self._book.spendable_cash
 
     def capabilities(self) -> Capabilities:
         "Everything that the fill rules know."
