@@ -22,13 +22,14 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
+from .batches import run_batch
 from .bayesian import Bayesian
 from .executors import Executor, make_executor
 from .search import Between, Grid, LatinHypercube, RandomSearch, Search, check_axes, fitted, numbers_of
 from .splits import PurgedKFold, WalkForward
 from .sweep_files import SweepFolder, axis_columns, schema_of
 from .sweep_report import Sweep
-from .trials import Plan, Row, Trial, failed_row, make_plan, parts_of, run_batch
+from .trials import Metric, Plan, Row, Trial, failed_row, make_plan, own_metrics, parts_of
 from ..core.bars import Bars
 from ..core.errors import StorageError
 from ..utils.serialization import sha256_of

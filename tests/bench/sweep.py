@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from qtnb.backtest.batches import run_batch
 from qtnb.backtest.executors import make_executor
 from qtnb.backtest.processes import load_shared, save_shared
 from qtnb.backtest.search import Grid, numbers_of
 from qtnb.backtest.sweep import sweep
 from qtnb.backtest.sweep_files import SweepFolder, axis_columns, schema_of
-from qtnb.backtest.trials import Row, Trial, make_plan, run_batch
+from qtnb.backtest.trials import Row, Trial, make_plan
 from qtnb.core.bars import Bars
 from qtnb.data.synthetic import synthetic_bars
 from qtnb.strategies.sma_cross import SmaCross
@@ -37,7 +38,8 @@ SIZES = (1_000, 5_000, 20_000)
 MEMORY = """
 import resource, sys
 from qtnb.backtest.processes import load_shared
-from qtnb.backtest.trials import Trial, run_batch
+from qtnb.backtest.batches import run_batch
+from qtnb.backtest.trials import Trial
 plan = load_shared(sys.argv[1])
 run_batch(plan, [Trial(n, {"fast": 5 + n, "slow": 60, "exposure": 0.95}) for n in range(4)])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
