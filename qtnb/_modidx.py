@@ -1630,6 +1630,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'qtnb.backtest.sweep._text': ('backtest/sweep.html#_text', 'qtnb/backtest/sweep.py'),
                                      'qtnb.backtest.sweep._timed': ('backtest/sweep.html#_timed', 'qtnb/backtest/sweep.py'),
                                      'qtnb.backtest.sweep._work': ('backtest/sweep.html#_work', 'qtnb/backtest/sweep.py'),
+                                     'qtnb.backtest.sweep.check_portable': ('backtest/sweep.html#check_portable', 'qtnb/backtest/sweep.py'),
                                      'qtnb.backtest.sweep.describe_sweep': ('backtest/sweep.html#describe_sweep', 'qtnb/backtest/sweep.py'),
                                      'qtnb.backtest.sweep.sweep': ('backtest/sweep.html#sweep', 'qtnb/backtest/sweep.py')},
             'qtnb.backtest.sweep_files': { 'qtnb.backtest.sweep_files.SweepFolder': ( 'backtest/sweep_files.html#sweepfolder',
