@@ -8,8 +8,11 @@ __all__ = ['take_in', 'Cluster']
 # %% ../../nbs/backtest/13a_cluster.ipynb #6aca9d10
 import hashlib
 import pickle
+import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import cloudpickle
 
@@ -69,6 +72,30 @@ def _at_worker(work: Callable[[Any, Sequence[Any]], Any], name: str, batch: Sequ
     return work(holder.value, batch)
 
 # %% ../../nbs/backtest/13a_cluster.ipynb #be38d399
+_KNOCK = 3.0  # seconds in which a scheduler that is there answers
+
+
+def _knock(where: str, seconds: float) -> None:
+    "Wait a little until somebody listens at an address; OSError or ValueError when nobody does."
+    from distributed.comm.registry import get_backend
+
+    parts = urlsplit(where)
+    get_backend(parts.scheme)
+    if parts.scheme not in ("tcp", "tls"):
+        return
+    if not parts.hostname or not parts.port:
+        raise ValueError("an address reads tcp://host:port")
+    until = time.monotonic() + min(seconds, _KNOCK)
+    while True:
+        try:
+            socket.create_connection((parts.hostname, parts.port), timeout=max(0.1, until - time.monotonic())).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
 def _reach(where: Any, workers: int | None, seconds: float) -> tuple[Any, list[Any]]:
     "A client of a cluster with at least one worker, and what was opened for it, to be closed in that order."
     distributed, opened = _distributed(), []
@@ -77,13 +104,15 @@ def _reach(where: Any, workers: int | None, seconds: float) -> tuple[Any, list[A
         opened.append(cluster)
         where = cluster.scheduler_address
     try:
+        if isinstance(where, str) and not opened:
+            _knock(where, seconds)
         client = distributed.Client(where, timeout=seconds, set_as_default=False) if isinstance(where, str) else where
         opened[:0] = [client] if isinstance(where, str) else []
         client.wait_for_workers(1, timeout=seconds)
     except (OSError, TimeoutError, ValueError) as error:
         for one in opened:
             one.close()
-        raise ConfigError(f"no Dask cluster with a worker was reached at {where!r} within {seconds:g} s ({type(error).__name__}); start a scheduler and "
+        raise ConfigError(f"no Dask cluster with a worker was reached at {where!r} ({type(error).__name__}: {error}); start a scheduler and "
                           "workers there (dask scheduler, dask worker ADDRESS), or mend the address.") from error
     return client, opened
 
