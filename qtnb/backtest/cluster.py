@@ -11,6 +11,7 @@ import pickle
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -117,6 +118,9 @@ def _reach(where: Any, workers: int | None, seconds: float) -> tuple[Any, list[A
     return client, opened
 
 # %% ../../nbs/backtest/13a_cluster.ipynb #55c578be
+_GONE = "the Dask scheduler is gone; what was written is kept; start it and make the same call again."
+
+
 class Cluster:
     "Workers of a Dask cluster."
 
@@ -136,7 +140,14 @@ class Cluster:
     @property
     def workers(self) -> int:
         "Threads of all workers that are there now, at least 1."
-        return max(1, sum(self.client.nthreads().values()))
+        return max(1, sum(self._asked(self.client.nthreads).values()))
+
+    def _asked(self, call: Callable[[], Any]) -> Any:
+        "What the scheduler answers; WorkerLost when it is gone."
+        try:
+            return call()
+        except (OSError, TimeoutError) as error:
+            raise WorkerLost(_GONE) from error
 
     def put(
         self,
@@ -145,7 +156,7 @@ class Cluster:
         "Give every worker what all batches need, now and when it joins."
         data = cloudpickle.dumps(value)
         name = f"qtnb-{hashlib.sha256(data).hexdigest()[:16]}"
-        self.client.register_plugin(_holder(data, __version__), name=name)
+        self._asked(lambda: self.client.register_plugin(_holder(data, __version__), name=name))
         self._names.append(name)
         return name
 
@@ -161,7 +172,7 @@ class Cluster:
     def is_loss(self, error: BaseException) -> bool:
         "Whether a batch failed because its workers died; WorkerLost when there is nobody left to ask."
         if self.client.status != "running":
-            raise WorkerLost("the Dask scheduler is gone; what was written is kept; start it and make the same call again.") from error
+            raise WorkerLost(_GONE) from error
         return type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosedError")
 
     def shutdown(
@@ -171,7 +182,8 @@ class Cluster:
     ) -> None:
         "Take the data back and close what was opened here."
         for name in self._names if self.client.status == "running" else []:
-            self.client.unregister_worker_plugin(name)
+            with suppress(OSError, TimeoutError):  # a scheduler that has just gone holds nothing
+                self.client.unregister_worker_plugin(name)
         self._names = []
         for one in self._own:
             one.close()

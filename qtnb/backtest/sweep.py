@@ -45,6 +45,14 @@ def _text(axis: Any) -> Any:
     return repr(axis) if isinstance(axis, Between) else list(axis)
 
 
+def _source(function: Any) -> str:
+    "What a figure of one's own does, as text; its name when it holds what has no text."
+    try:
+        return text_of(function)
+    except (ConfigError, OSError, TypeError):
+        return f"{function.__module__}:{function.__qualname__}"
+
+
 def describe_sweep(
     plan: Plan,  # what the trials have in common
     search: Any,  # which trials there are
@@ -55,7 +63,7 @@ def describe_sweep(
     bars, axes = plan.bars, axis_columns(list(search.axes), plan.columns)
     splits = [{"number": s.number, "train": s.train, "test": s.test} for s in plan.splits]
     identity = {**plan.base, "fixed": dict(plan.fixed), "search": repr(search), "metrics": plan.metrics, "splits": splits, "returns": plan.keep_returns}
-    identity |= {name: value for name, value in (("stated", plan.stated), ("own", {n: text_of(f) for n, f in plan.own.items()})) if value}
+    identity |= {name: value for name, value in (("stated", plan.stated), ("own", {n: _source(f) for n, f in plan.own.items()})) if value}
     schema = schema_of(plan, list(search.axes))
     fields = plan.strategy.Parameters.model_fields
     return {
@@ -253,7 +261,7 @@ def sweep(
     search: Search | Bayesian | Mapping[str, Any],  # what is tried: Grid, RandomSearch, LatinHypercube, Bayesian; a mapping is taken for a grid
     bars: Bars | pd.DataFrame,  # a panel, or the frame that `get_bars` returns
     *,
-    metrics: Sequence[Metric] = ("total_return", "sharpe", "max_drawdown"),  # figures to keep: names in `evaluation.definitions.METRICS`, or functions of a result
+    metrics: Sequence[Metric] = ("total_return", "sharpe", "max_drawdown"),  # figures to keep: names in METRICS, or functions of a result
     executor: Any = "threads",  # "threads", "processes", "dask", a distributed.Client, or the address of a scheduler
     workers: int | None = None,  # how many; None = one per core; a cluster that is there has its own
     folder: Path | str | None = None,  # where rows go as they come; None = a temporary one, which goes with the sweep

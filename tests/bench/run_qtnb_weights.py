@@ -1,7 +1,8 @@
 """Workloads W1, W2 and W3 of the peer benchmark through the compiled path.
 
 W1 and W2: `Backtest(...).run()` as a user calls it, with the last equity and the number of fills looked at. W3: 5,000 pairs of moving averages in
-one call of `kernel_sweep.sweep_rules`, five figures of each, on $QTNB_BENCH_WORKERS threads, one when it is not set. Orders are sized at the close that decides, not at the open that fills.
+one call of `kernel_sweep.sweep_rules`, five figures of each, on $QTNB_BENCH_WORKERS threads, one when it is not set. Orders are sized at the close
+that decides, not at the open that fills.
 """
 
 from __future__ import annotations

@@ -22,10 +22,12 @@ from qtnb.backtest.kernel import DONE
 from qtnb.backtest.kernel_sweep import BASIC, MOMENTS, rules_of, sweep_rules
 from qtnb.backtest.kernel_terms import obstacle
 from qtnb.backtest.trials import OF_RETURNS, whole_returns
+from qtnb.core.bars import Bars
 from qtnb.core.errors import QtnbError
 from qtnb.core.rebalance import Rebalance
+from qtnb.data.synthetic import synthetic_bars
 from qtnb.evaluation.returns import clean_equity
-from qtnb.strategies.base import Columns, Rule, StrategyParameters, WeightStrategy
+from qtnb.strategies.base import Columns, Rule, StrategyParameters, WeightStrategy, compile_rule, go
 
 SCENARIOS = settings(EFFORT, max_examples=1_000 if os.environ.get("QTNB_EFFORT") == "deep" else 60)
 PER_YEAR = 252.0
@@ -111,16 +113,12 @@ def test_a_parameter_set_has_the_figures_of_its_back_test_alone(scenario: dict[s
             continue
         assert compiled is not None and event is not None
         for figures, returns in (compiled, event):
-            assert np.array_equal(np.array(figures), kept.figures[m], equal_nan=True), dict(zip((*BASIC, *MOMENTS), zip(figures, kept.figures[m])))
+            assert np.array_equal(np.array(figures), kept.figures[m], equal_nan=True), (*BASIC, *MOMENTS)
             assert returns.tobytes() == kept.returns[m].tobytes()
 
 
 def test_the_rule_is_the_same_in_python_and_in_machine_code() -> None:
     """The generator of the scenarios does not depend on who runs it, and decides something."""
-    from qtnb.data.synthetic import synthetic_bars
-    from qtnb.core.bars import Bars
-    from qtnb.strategies.base import compile_rule, go
-
     bars, strategy = Bars.from_frame(synthetic_bars(["A", "B"], 300, seed=1)), Wander(seed=7)
     plain, compiled = (go(f, strategy.rule(2), bars, 0) for f in (wander, compile_rule(wander)))
     assert plain.rows.tobytes() == compiled.rows.tobytes() and plain.weights.tobytes() == compiled.weights.tobytes()
