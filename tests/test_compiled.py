@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qtnb.backtest.costs import Bps, PerOrder
+from qtnb.backtest.costs import Bps, MakerTaker, PerOrder
 from qtnb.backtest.engine import Backtest
 from qtnb.backtest.fill_rules import BarFill
+from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import DAY_NS, Bars
 from qtnb.core.errors import ConfigError, StrategyError, UnknownNameError
 from qtnb.core.rebalance import PLAIN, Rebalance
@@ -221,6 +223,80 @@ def test_the_closing_auction_of_the_next_day() -> None:
     assert thin.orders["reason"].tolist() == ["its auction is over"] and thin.fills["quantity"].sum() == 1e5
 
 
+# -- exits ------------------------------------------------------------------------------------------------------------------------
+
+
+def wide(*bars: tuple[float, float, float, float]) -> Bars:
+    """Bars of one symbol: open, high, low, close."""
+    made, table = panel([b[3] for b in bars]), np.array(bars)
+    return Bars(made.ts, made.symbols, open=table[:, :1], high=table[:, 1:2], low=table[:, 2:3], close=table[:, 3:], volume=made.volume)
+
+
+def test_a_stop_works_from_the_bar_after_the_fill() -> None:
+    """Bought at 100 in a bar that falls to 80; the stop at 95 is met in the next one, whose open is above it."""
+    bars = wide((100, 100, 100, 100), (100, 101, 80, 97), (98, 99, 94, 96), (96, 97, 95, 96))
+    result = both(bars, {0: [0.5]}, Rebalance(stop_loss=0.05), cash=10_000.0)
+    assert result.fills["price"].tolist() == [100.0, 95.0] and result.fills["rule"].tolist() == ["open", "stop"]
+    assert result.fills["ts"].iloc[1] == bars.index[2] and result.orders["tag"].tolist() == ["", "stop loss"]
+    assert result.orders[["order_type", "time_in_force", "reduce_only"]].iloc[1].tolist() == ["stop", "gtc", True]
+
+
+def test_a_gap_takes_the_open() -> None:
+    """The bar opens below the stop: the open, with slippage, is what one gets."""
+    bars = wide((100, 100, 100, 100), (100, 101, 99, 100), (90, 91, 89, 90), (90, 90, 90, 90))
+    result = both(bars, {0: [0.5]}, Rebalance(stop_loss=0.05), cash=10_000.0, slippage=BpsSlippage(10.0))
+    assert result.fills["rule"].tolist() == ["open", "stop_gap"] and result.fills["price"].iloc[1] == 90.0 * (1 - 0.001)
+
+
+@pytest.mark.parametrize(("path", "first"), [("ohlc", "take profit"), ("olhc", "stop loss"), ("adaptive", "stop loss")])
+def test_one_exit_ends_the_other(path: str, first: str) -> None:
+    """A bar meets both; the path says which is first. The low of 94 is nearer to the open of 99 than the high of 112."""
+    bars = wide((100, 100, 100, 100), (100, 101, 99, 100), (99, 112, 94, 100), (100, 100, 100, 100))
+    result = both(bars, {0: [0.5]}, Rebalance(stop_loss=0.05, take_profit=0.1), cash=10_000.0, fill=BarFill(path=path))
+    exits = result.orders.iloc[1:].set_index("tag")
+    assert exits.loc[first, "status"] == "filled" and sorted(exits["status"]) == ["canceled", "filled"] and exits["group"].nunique() == 1
+    assert exits.loc[exits["status"] == "canceled", "reason"].iloc[0] == f"order {exits.loc[first, 'client_order_id']} of its group filled"
+
+
+def test_a_target_that_rested_makes_liquidity() -> None:
+    """A maker pays 1 bp and a taker 10; a bar that opens beyond the target on its first chance takes."""
+    costs = MakerTaker(1.0, 10.0)
+    rests = wide((100, 100, 100, 100), (100, 101, 99, 100), (101, 112, 100, 111), (111, 111, 111, 111))
+    result = both(rests, {0: [0.5]}, Rebalance(take_profit=0.1), cash=10_000.0, costs=costs)
+    assert result.fills["liquidity"].tolist() == ["taker", "maker"] and result.fills["fee"].iloc[1] == 50.0 * 110.0 * 1e-4
+    jumps = wide((100, 100, 100, 100), (100, 101, 99, 100), (112, 112, 111, 111), (111, 111, 111, 111))
+    result = both(jumps, {0: [0.5]}, Rebalance(take_profit=0.1), cash=10_000.0, costs=costs)
+    assert result.fills["rule"].iloc[1] == "limit_open" and result.fills["liquidity"].iloc[1] == "taker"
+
+
+def test_exits_follow_the_position() -> None:
+    """Doubled at 120, the average is 110 and the stop moves from 95 to 104.50; a short position has its stop above."""
+    bars = panel([100.0, 100.0, 120.0, 120.0, 120.0, 120.0])
+    result = both(bars, {0: [0.5], 2: [1.0]}, Rebalance(stop_loss=0.05), cash=10_000.0)
+    stops = result.orders.loc[result.orders["tag"] == "stop loss"]
+    assert stops["status"].tolist() == ["canceled", "accepted"] and stops["reason"].tolist() == ["asked for", ""]
+    held = result.fills["quantity"].tolist()
+    average = (held[0] * 100.0 + held[1] * 120.0) / sum(held)
+    assert stops["stop_price"].tolist() == [95.0, math.floor(average * 0.95 * 100) / 100] and stops["quantity"].tolist() == [held[0], sum(held)]
+    short = both(panel([100.0, 100.0, 100.0, 106.0]), {0: [-0.5]}, Rebalance(stop_loss=0.05), cash=10_000.0)
+    assert short.fills["rule"].tolist() == ["open", "stop_gap"] and short.orders["stop_price"].iloc[1] == 105.0
+
+
+def test_what_waits_goes_with_the_position() -> None:
+    """Half is to be sold at the next open, and the bar opens below the stop: everything goes at once, and no short position is opened."""
+    bars = wide((100, 100, 100, 100), (100, 101, 99, 100), (90, 91, 89, 90), (90, 90, 90, 90))
+    result = both(bars, {0: [0.5], 1: [0.25]}, Rebalance(stop_loss=0.05), cash=10_000.0)
+    assert result.orders["status"].tolist() == ["filled", "filled", "canceled"] and result.positions.iloc[-1].tolist() == [0.0]
+    assert result.orders["side"].tolist() == ["buy", "sell", "sell"] and result.orders["reason"].iloc[2] == "asked for"
+
+
+def test_a_position_that_was_stopped_out_is_entered_again_when_the_strategy_decides() -> None:
+    """Out in the third bar, in again by the decision of the fourth."""
+    bars = wide((100, 100, 100, 100), (100, 101, 99, 100), (98, 99, 90, 96), (96, 97, 95, 96), (96, 97, 95, 96), (96, 97, 95, 96))
+    result = both(bars, {0: [0.5], 3: [0.5]}, Rebalance(stop_loss=0.05), cash=10_000.0)
+    assert result.fills["side"].tolist() == ["buy", "sell", "buy"] and result.fills["ts"].iloc[2] == bars.index[4]
+
+
 def test_what_cannot_run_compiled_is_refused_or_takes_the_event_path() -> None:
     """A fee per order: `compiled` says why not, `auto` runs and says why it went the other way."""
     bars, costs = panel([10.0] * 4), PerOrder(Bps(5.0))
@@ -230,6 +306,21 @@ def test_what_cannot_run_compiled_is_refused_or_takes_the_event_path() -> None:
     assert result.manifest["path"] == "event" and "PerOrder" in result.manifest["path_reason"] and len(result.fills) == 1
     with pytest.raises(UnknownNameError, match="path"):
         Backtest(Told({}), bars, path="compile")
+
+
+@pytest.mark.parametrize(("rebalance", "more", "words"), [
+    (Rebalance(stop_loss=0.1), {"fill": BarFill(path="worst")}, "with exits the paths"),
+    (Rebalance(stop_loss=0.1), {"fill": BarFill(participation=0.1)}, "orders that fill whole"),
+    (Rebalance(take_profit=0.1), {"events": events(panel([10.0] * 4), ("S0", 2, "dividend", 0.1))}, "which move the prices of exits"),
+    (Rebalance(fill="close"), {"bars": panel([10.0] * 4, interval="1m")}, "on daily bars they run compiled"),
+])  # fmt: skip
+def test_exits_and_auctions_that_only_the_event_path_can_tell(rebalance: Rebalance, more: dict[str, Any], words: str) -> None:
+    """The reason is in the manifest, and the run goes on."""
+    given = {"bars": panel([10.0] * 4)} | more
+    result = Backtest(Told({0: [0.5]}, rebalance), **given).run()
+    assert result.manifest["path"] == "event" and words in result.manifest["path_reason"]
+    with pytest.raises(ConfigError, match=words):
+        Backtest(Told({0: [0.5]}, rebalance), **given, path="compiled").run()
 
 
 def test_a_large_run_is_compiled_by_itself() -> None:

@@ -77,7 +77,7 @@ def _groups(plan: Plan, trials: Sequence[Trial]) -> list[tuple[WeightStrategy, l
 # %% ../../nbs/backtest/12a_batches.ipynb #c12abatb
 def _swept_rows(plan: Plan, trials: Sequence[Trial], template: Backtest, rules: Sequence[Rule]) -> list[Row | None]:
     "Rows of trials of one rule; None for a run that only the event path can tell."
-    from qtnb.backtest.kernel import DONE
+    from qtnb.backtest.kernel_tables import DONE
     from qtnb.backtest.kernel_sweep import rules_of, sweep_rules
 
     wanted = plan.keep_returns or bool(plan.splits) or any(m not in _OWN for m in plan.metrics)

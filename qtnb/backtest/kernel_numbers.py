@@ -112,23 +112,24 @@ def _part(row, quantity, price, multiplier):
 
 @compiled
 def fee_of(
-    parts: np.ndarray,  # (M, 4) kind, rate, minimum, maximum
+    parts: np.ndarray,  # (M, 5) kind, rate, minimum, maximum, rate of an order that rested
     least: float,  # smallest fee of an execution; NaN = none
     quantity: float,  # base units, positive
     price: float,  # the price one got
     multiplier: float,  # money per unit of price and quantity
+    maker: int = 0,  # 1 for an order that rested
 ) -> float:  # positive = money lost
     "Fee of one execution."
-    count = parts.shape[0]
+    count, rate = parts.shape[0], 4 if maker == 1 else 1
     if count == 1:
-        fee = _part((parts[0, 0], parts[0, 1], parts[0, 2], parts[0, 3]), quantity, price, multiplier)
+        fee = _part((parts[0, 0], parts[0, rate], parts[0, 2], parts[0, 3]), quantity, price, multiplier)
     elif count == 2:  # the exact sum of two, rounded once, is their sum
-        fee = _part((parts[0, 0], parts[0, 1], parts[0, 2], parts[0, 3]), quantity, price, multiplier)
-        fee += _part((parts[1, 0], parts[1, 1], parts[1, 2], parts[1, 3]), quantity, price, multiplier)
+        fee = _part((parts[0, 0], parts[0, rate], parts[0, 2], parts[0, 3]), quantity, price, multiplier)
+        fee += _part((parts[1, 0], parts[1, rate], parts[1, 2], parts[1, 3]), quantity, price, multiplier)
     else:
         several = np.empty(count)
         for k in range(count):
-            several[k] = _part((parts[k, 0], parts[k, 1], parts[k, 2], parts[k, 3]), quantity, price, multiplier)
+            several[k] = _part((parts[k, 0], parts[k, rate], parts[k, 2], parts[k, 3]), quantity, price, multiplier)
         fee = exact_sum(several, count)
     return least if least > fee else fee
 

@@ -38,18 +38,18 @@ VALUE_BPS, PER_UNIT, VALUE_RATE = 0, 1, 2  # kinds of fees
 class FeeTerms(NamedTuple):
     "A cost model as numbers."
 
-    parts: np.ndarray  # (M, 4) kind, rate, minimum, maximum
+    parts: np.ndarray  # (M, 5) kind, rate, minimum, maximum, rate of an order that rested
     least: float  # smallest fee of an execution; NaN = none
 
 
 def _part(model: Any) -> list[float] | None:
     "One part of a model; None for one that is not known."
     if type(model) is Bps:
-        return [VALUE_BPS, model.rate_bps, model.minimum, math.nan]
+        return [VALUE_BPS, model.rate_bps, model.minimum, math.nan, model.rate_bps]
     if type(model) is PerShare:
-        return [PER_UNIT, model.rate, model.minimum, math.nan if model.maximum_bps is None else model.maximum_bps]
+        return [PER_UNIT, model.rate, model.minimum, math.nan if model.maximum_bps is None else model.maximum_bps, model.rate]
     if type(model) is MakerTaker and model.fee_in == "quote":
-        return [VALUE_RATE, model.taker_bps * 1e-4, 0.0, math.nan]
+        return [VALUE_RATE, model.taker_bps * 1e-4, 0.0, math.nan, (model.maker_bps - model.rebate_bps) * 1e-4]
     return None
 
 
@@ -59,10 +59,10 @@ def fee_terms(
     "A cost model as numbers."
     least, model = (costs.minimum, costs.model) if type(costs) is AtLeast else (math.nan, costs)
     if type(model) is NoCosts:
-        return FeeTerms(np.empty((0, 4)), least)
+        return FeeTerms(np.empty((0, 5)), least)
     parts = [_part(m) for m in (model.models if type(model) is Sum else (model,))]
     known = [part for part in parts if part is not None]
-    return FeeTerms(np.array(known, dtype=np.float64).reshape(-1, 4), float(least)) if len(known) == len(parts) else None
+    return FeeTerms(np.array(known, dtype=np.float64).reshape(-1, 5), float(least)) if len(known) == len(parts) else None
 
 # %% ../../nbs/backtest/04f_kernel_terms.ipynb #78ee85ad
 NO_SLIP, SLIP_BPS, SLIP_TICKS, SLIP_SPREAD, SLIP_SHARE = 0, 1, 2, 3, 4  # kinds of slippage
@@ -89,7 +89,9 @@ def slip_terms(
 def _own_hook(strategy: WeightStrategy) -> str:
     "The first method that the strategy does in a way of its own."
     names = (*HOOKS, "prepare", "decided")
-    return next((n for n in names if getattr(getattr(strategy, n, None), "__func__", None) is not getattr(WeightStrategy, n, None)), "")
+    known = {getattr(WeightStrategy, n, None) for n in names} | {WeightStrategy._after_fill}
+    own = next((n for n in names if getattr(getattr(strategy, n, None), "__func__", None) not in known), "")
+    return own or ("" if type(strategy).on_fill is WeightStrategy.on_fill else "on_fill")
 
 
 def strategy_obstacle(
@@ -126,6 +128,16 @@ def _of_actions(actions: Sequence[tuple[int, CorporateAction]]) -> Iterator[str]
             yield f"a {a.kind} of {a.symbol!r} is paid after its ex-date; payments at the ex-date run compiled: leave `pay_ts` out of the events"
 
 
+def _of_exits(backtest: Any) -> Iterator[str]:
+    "What stands in the way of exits."
+    if backtest.fill.path not in ("adaptive", "ohlc", "olhc"):
+        yield f"`fill` had path {backtest.fill.path!r}; with exits the paths 'adaptive', 'ohlc' and 'olhc' run compiled"
+    if backtest.fill.participation is not None:
+        yield f"`participation` was {backtest.fill.participation!r}; with exits, orders that fill whole run compiled: leave it at None"
+    if backtest.actions:
+        yield "there are corporate actions, which move the prices of exits; adjusted prices without `events` run compiled"
+
+
 def _of_terms(backtest: Any) -> Iterator[str]:
     "What is unusual about the rest of a back-test."
     for name, words in (("account", "a plain account"), ("limits", "orders without further checks"), ("tape", "bars without quotes and trades"),
@@ -138,6 +150,8 @@ def _of_terms(backtest: Any) -> Iterator[str]:
         yield f"`slippage` was {backtest.slippage!r}; NoSlippage, BpsSlippage, TickSlippage, VolumeShareSlippage and a declared HalfSpread run compiled"
     if backtest.strategies[0].rebalance.fill == "close" and backtest.bars.interval != "1d":
         yield f"orders wait for the closing auction on bars of {backtest.bars.interval}; on daily bars they run compiled"
+    if backtest.strategies[0].rebalance.protects:
+        yield from _of_exits(backtest)
     if backtest.fill.detail is not None:
         yield "`fill` walks through bars inside bars; the other paths run compiled"
 

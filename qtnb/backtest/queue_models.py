@@ -19,8 +19,8 @@ from ..core.errors import ParameterError, unknown_name
 
 # %% ../../nbs/backtest/02k_queue_models.ipynb #1a0cbfbc
 _MODULES = (  # whose code ends up in one piece of machine code
-    "queue_models", "latency", "depth", "replay_orders", "replay_venue", "replay_clock", "kernel_numbers", "kernel", "kernel_curve",
-    "kernel_sweep",
+    "queue_models", "latency", "depth", "replay_orders", "replay_venue", "replay_clock", "kernel_numbers", "kernel_tables", "kernel_fills", "kernel_exits",
+    "kernel", "kernel_curve", "kernel_sweep",
 )
 
 
@@ -28,14 +28,14 @@ def compiled(
     function: Callable[..., Any],  # a function that numba can compile
 ) -> Any:  # the compiled function; call it as before
     "Compile a function at its first use, and keep the machine code until a module of a replay or of the kernel changes."
-    return _kept(function, njit(error_model="numpy", nogil=True)(function))
+    return _kept(function, njit(error_model="numpy")(function))
 
 
 def inlined(
     function: Callable[..., Any],  # a function that numba can compile
 ) -> Any:  # the compiled function
     "Compile as `compiled` does, and let the machine code be copied into whatever calls it: for the few functions of a hot loop that take arrays."
-    return _kept(function, njit(error_model="numpy", nogil=True, forceinline=True)(function))
+    return _kept(function, njit(error_model="numpy", forceinline=True)(function))
 
 
 def _kept(function: Callable[..., Any], made: Any) -> Any:

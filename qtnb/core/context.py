@@ -19,7 +19,7 @@ from .book import equity
 from .errors import DataError, unknown_name
 from .events import Alert, SetTimer
 from .orders import OrderState
-from .rebalance import PLAIN, Rebalance, is_near
+from .rebalance import PLAIN, Rebalance, exit_prices, is_near
 from ..enums import OrderStatus, OrderType, Side, TimeInForce
 from ..types import Instrument, Order, Quote, Trade, make_order
 from ..utils.math import floor_to_step
@@ -144,11 +144,11 @@ class _AccountView(_MarketView):
         return holding.quantity
 
     def in_flight(self, symbol: str) -> float:
-        "Signed quantity that working orders of a symbol may still trade; exits that are held count as nothing, a group as its largest."
+        "Signed quantity that working orders of a symbol may still trade; exits count as nothing (held, or reduce-only at a price), a group as its largest."
         total, groups = [], dict[tuple[str, Side], float]()
         for state in self._engine.by_symbol.get(symbol, {}).values():
             order, leaves = state.order, state.leaves
-            if state.status is OrderStatus.HELD or not self._is_mine(order):
+            if state.status is OrderStatus.HELD or (order.reduce_only and order.order_type is not OrderType.MARKET) or not self._is_mine(order):
                 continue
             if not order.group:
                 total.append(math.copysign(leaves, order.side.sign))
@@ -312,6 +312,17 @@ class _GroupingView(_OrderingView):
         protected = (stop_loss is not None or trail_percent is not None) and first
         stop = self.order(symbol, -quantity, stop_price=stop_loss, trail_percent=trail_percent, **ties) if protected else ""
         return Bracket(first, target, stop)
+
+    def protect(self, symbol: str, rebalance: Rebalance) -> tuple[str, ...]:
+        "Place the exits of a position at their distances from its average price, one cancels the other; names of the orders, none when it is flat."
+        holding = self._lane.book.holding(symbol)
+        held, average = holding.quantity, holding.average_price
+        if held == 0.0:
+            return ()
+        stop, target = exit_prices(rebalance, average, held, holding.instrument.tick_size)
+        ties = {"reduce_only": True, "time_in_force": TimeInForce.GTC, "group": f"exits-{len(self._engine.orders)}"}
+        first = (self.order(symbol, -held, stop_price=stop, tag="stop loss", **ties),) if stop is not None else ()
+        return first + ((self.order(symbol, -held, limit_price=target, tag="take profit", **ties),) if target is not None else ())
 
     def log(self, message: str, *, level: str = "info") -> None:
         "Tell the people who watch the run."

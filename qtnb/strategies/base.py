@@ -223,6 +223,9 @@ class _Deciding(Strategy):
         super().__init__(**values)
         if rebalance is not None:
             self.rebalance = Rebalance(**rebalance) if isinstance(rebalance, Mapping) else rebalance
+        self._exits: dict[str, tuple[str, ...]] = {}  # names of the exits that work, by symbol
+        if self.rebalance.protects:
+            self.on_fill = self._after_fill  # type: ignore[method-assign]
         self._prepared: dict[int, np.ndarray] | None = None  # weights by row
         self._going: tuple[Rule, int, int] | None = None  # a rule under way, the row that it comes to next, the stamp of the one before
 
@@ -286,11 +289,26 @@ class WeightStrategy(_Deciding):
         "Compute all decisions at once, for a driver that has the whole panel."
         self.take(None if bars is None else self.decided(bars))
 
+    def _after_fill(self, ctx: Context, fill: Fill) -> None:
+        "Place the exits of a position that has changed; when an exit has closed it, withdraw what else waits."
+        symbol, exits = fill.symbol, self._exits.get(fill.symbol, ())
+        if fill.client_order_id not in exits:
+            for name in exits:
+                ctx.cancel(name)
+            self._exits[symbol] = ctx.protect(symbol, self.rebalance)
+        elif ctx.position(symbol) == 0.0:
+            self._exits[symbol] = ()
+            for state in ctx.open_orders(symbol):
+                if state.order.client_order_id not in exits:
+                    ctx.cancel(state.order.client_order_id)
+        type(self).on_fill(self, ctx, fill)
+
     def take(
         self,
         found: Decisions | None,  # from `decided`, for the panel of the run; None forgets them
     ) -> None:
         "Keep decisions that somebody has asked for already."
+        self._exits = {}
         self._prepared = None if found is None else dict(zip(found.rows.tolist(), found.weights, strict=True))
 
     def on_data(self, ctx: Context, bars: BarsNow) -> None:

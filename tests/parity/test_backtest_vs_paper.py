@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from qtnb.backtest.slippage import BpsSlippage
 from qtnb.core.bars import Bars
 from qtnb.core.book import Book
 from qtnb.core.errors import DataError, StrategyError
+from qtnb.core.rebalance import Rebalance
 from qtnb.data.loader import get_bars, get_events
 from qtnb.data.reference import normalise_events
 from qtnb.evaluation.results import FRAMES, Result
@@ -119,6 +121,20 @@ def test_xmom_crosssec() -> None:
     twins = run_twins(lambda: CrossSectionalMomentum(top=2), bars, cash=1_000_000.0, costs=PerShare(0.005, minimum=1.0))
     assert_same(twins)
     assert len(twins.lived.fills) > 50
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+@pytest.mark.parametrize("rebalance", [
+    Rebalance(every="month", band=0.02), Rebalance(sizing="fill", stop_loss=0.03, take_profit=0.06), Rebalance(fill="close", sizing="fill", every="week"),
+], ids=["monthly", "money_and_exits", "closing_auction"])  # fmt: skip
+def test_the_ways_in_which_weights_turn_into_orders(rebalance: Rebalance) -> None:
+    """Schedules without the future, orders for money, exits and auctions: the same on the compiled path, the event path and in a session."""
+    bars = sample(["IBM", "QQQ", "USO"], "2006-06-01", "2008-12-31")
+    make = partial(SmaCross, fast=5, slow=20, rebalance=rebalance)
+    twins = run_twins(make, bars, cash=100_000.0, costs=Bps(5), slippage=BpsSlippage(2), fill=BarFill(within_cash=True))
+    assert_same(twins)
+    compiled = Backtest(make(), bars, cash=100_000.0, costs=Bps(5), slippage=BpsSlippage(2), fill=BarFill(within_cash=True), path="compiled").run()
+    assert compiled.manifest["path"] == "compiled" and twins.lived.differences(compiled, PARTS) == [] and len(compiled.fills) > 20
 
 
 # -- a strategy that does everything -----------------------------------------------------------------------------------------------

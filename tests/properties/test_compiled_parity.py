@@ -100,6 +100,7 @@ def rebalances() -> st.SearchStrategy[Rebalance]:
     other = st.builds(
         Rebalance, every=st.sampled_from([1, 1, 3, "session", "week", "month"]), band=st.sampled_from([0.0, 0.0, 0.05, 0.3]),
         sizing=st.sampled_from(["close", "fill", "fill"]), fill=st.sampled_from(["open", "open", "close"]),
+        stop_loss=st.sampled_from([None, None, 0.01, 0.05, 0.3]), take_profit=st.sampled_from([None, None, 0.01, 0.05, 2.0]),
     )  # fmt: skip
     return st.one_of(st.just(PLAIN), other, other)
 
@@ -122,14 +123,19 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
             ("split", 2.0), ("split", 0.5), ("split", 3.0), ("split", 0.001), ("split", 1.5), ("dividend", 0.37), ("spin_off", 1.1), ("delisting", math.nan),
         ]), max_size=6))
     ]  # fmt: skip
+    rebalance = draw(rebalances().filter(lambda r: r.fill == "open" or bars.interval == "1d"))
+    if rebalance.protects:  # what runs compiled together with exits
+        happened, participation, paths = [], None, ["adaptive", "ohlc", "olhc"]
+    else:
+        participation, paths = draw(st.sampled_from([None, None, 0.01, 0.5])), ["adaptive", "worst"]
     return {
-        "strategy": Told(Decisions.of(table), draw(rebalances().filter(lambda r: r.fill == "open" or bars.interval == "1d"))),
+        "strategy": Told(Decisions.of(table), rebalance),
         "bars": bars,
         "cash": draw(st.sampled_from([1e3, 123_456.78, 1e6])),
         "costs": draw(st.sampled_from(COSTS)),
         "slippage": draw(st.sampled_from(SLIPPAGES)),
-        "fill": BarFill(participation=draw(st.sampled_from([None, None, 0.01, 0.5])), fill_without_volume=draw(st.booleans()), clip=draw(st.booleans()),
-                        path=draw(st.sampled_from(["adaptive", "worst"])), within_cash=draw(st.sampled_from([False, False, True]))),
+        "fill": BarFill(participation=participation, fill_without_volume=draw(st.booleans()), clip=draw(st.booleans()), path=draw(st.sampled_from(paths)),
+                        through_ticks=draw(st.sampled_from([1, 0, 3])), within_cash=draw(st.sampled_from([False, False, True]))),
         "events": pd.DataFrame(happened) if happened else None,
         "instruments": instruments,
         "start": draw(st.sampled_from([None, None, rows // 2])),

@@ -18,8 +18,9 @@ from pydantic import Field
 from test_compiled_parity import scenarios
 
 from qtnb.backtest.engine import Backtest
-from qtnb.backtest.kernel import DONE
 from qtnb.backtest.kernel_sweep import BASIC, MOMENTS, rules_of, sweep_rules
+from qtnb.backtest.kernel_tables import DONE
+
 from qtnb.backtest.kernel_terms import obstacle
 from qtnb.backtest.trials import OF_RETURNS, whole_returns
 from qtnb.core.bars import Bars
