@@ -243,7 +243,7 @@ def weights_in(rows, weights, count, length):
             wanted += 1 if weights[k, n] == weights[k, n] else 0
     return wanted
 
-
+# %% ../../nbs/backtest/04v_kernel_sweep.ipynb #c04krun2
 @compiled
 def fresh_tables(first, symbols, own, orders, fills, ledger, alerts, queue):
     "Tables of a run that has not begun, in the room of the one before."

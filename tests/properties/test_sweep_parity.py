@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from test_compiled_parity import scenarios
 from qtnb.backtest.engine import Backtest
 from qtnb.backtest.kernel_sweep import BASIC, MOMENTS, rules_of, sweep_rules
 from qtnb.backtest.kernel_tables import DONE
-
 from qtnb.backtest.kernel_terms import obstacle
 from qtnb.backtest.trials import OF_RETURNS, whole_returns
 from qtnb.core.bars import Bars
@@ -99,7 +99,7 @@ def strategies_of(seeds: list[int], infinite: bool, rebalance: Rebalance) -> lis
 def test_a_parameter_set_has_the_figures_of_its_back_test_alone(scenario: dict[str, Any], seeds: list[int], infinite: bool, workers: int) -> None:
     """On both paths; and a set that has none is one for the event path."""
     told = scenario["strategy"].rebalance
-    made = strategies_of(seeds, infinite, Rebalance(band=told.band, sizing=told.sizing, fill=told.fill))
+    made = strategies_of(seeds, infinite, replace(told, every=1))
     template = Backtest(**scenario | {"strategy": made[0]})
     assert not obstacle(template)
     rules = [strategy.rule(len(template.bars.symbols)) for strategy in made]
