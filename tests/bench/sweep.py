@@ -43,7 +43,7 @@ from qtnb.backtest.batches import run_batch
 from qtnb.backtest.trials import Trial
 plan = load_shared(sys.argv[1])
 run_batch(plan, [Trial(n, {"fast": 5 + n, "slow": 60, "exposure": 0.95}) for n in range(4)])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
 
 
@@ -92,7 +92,8 @@ def alone(count: int) -> list[dict[str, Any]]:
         peak = subprocess.run([sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, check=True).stdout
         found = sweep(SmaCross, Grid(fast=range(3, 13), slow=range(60, 70)), bars, folder=Path(box, "sweep"), keep_equity=True, progress=False)
         row, kept = ((found.folder / name).stat().st_size / len(found.table) for name in ("trials.parquet", "returns.parquet"))
-    values = [("cost of a trial", seconds, "s"), ("cost of a trial of a rule", together, "s"), ("data sent to a worker", size, "bytes"), ("opening the data", opened, "s"),
+    values = [("cost of a trial", seconds, "s"), ("cost of a trial of a rule", together, "s"),
+              ("data sent to a worker", size, "bytes"), ("opening the data", opened, "s"),
               ("peak memory of a worker", int(peak) / 1024, "MB"), ("row on disk", row, "bytes"), ("returns on disk", kept, "bytes")]
     return [{"quantity": q, "bars": count, "executor": "none", "workers": 1, "value": v, "unit": u} for q, v, u in values]
 
@@ -100,7 +101,8 @@ def alone(count: int) -> list[dict[str, Any]]:
 def executors(count: int) -> list[dict[str, Any]]:
     """What a trial costs on each executor, start and end of the workers taken off, and what the start costs."""
     bars, rows = panel(count), []
-    plans = {"cost of a trial": (make_plan(Plain, bars, {"fast": 5}), 400, 10), "cost of a trial of a rule": (make_plan(SmaCross, bars, {"fast": 5}), 16_000, 1_000)}
+    plans = {"cost of a trial": (make_plan(Plain, bars, {"fast": 5}), 400, 10),
+             "cost of a trial of a rule": (make_plan(SmaCross, bars, {"fast": 5}), 16_000, 1_000)}
     for name, workers in (("threads", 1), ("threads", 2), ("processes", 1), ("processes", 2), ("dask", 2)):
         told = {"bars": count, "executor": name, "workers": workers}
         for quantity, (plan, trials, size) in plans.items():
