@@ -16,7 +16,9 @@ from qtnb.backtest.splits import WalkForward
 from qtnb.backtest.sweep import Grid, Sweep, sweep
 from qtnb.core.bars import Bars
 from qtnb.data.synthetic import synthetic_bars
-from qtnb.strategies.base import StrategyParameters, WeightStrategy
+from qtnb.evaluation.results import Result
+from qtnb.strategies.base import Columns, Rule, StrategyParameters, WeightStrategy
+from qtnb.strategies.sma_cross import SmaCross
 from qtnb.utils.memo import shared
 
 LEVELS, WINDOWS = list(range(1, 13)), [10, 20, 40]
@@ -63,6 +65,49 @@ class Case(WeightStrategy):
         ends = np.arange(1, len(total))
         starts = np.maximum(ends - self.parameters.window, 0)
         return (total[ends] - total[starts]) / (ends - starts)[:, None]
+
+
+class Worst(SmaCross):
+    """Moving averages whose rule cannot be made for a fast average of 7 bars."""
+
+    name = "worst"
+
+    def rule(self, width: int) -> Rule:
+        """That of moving averages, but for two."""
+        note("SWEEP_RULES", f"{self.parameters.fast} {self.parameters.slow}")
+        made = super().rule(width)
+        if self.parameters.fast == 7:
+            raise ArithmeticError("seven is refused")
+        return made
+
+
+def stop_at_nine(columns: Columns, start: int, stop: int, parameters: np.ndarray, state: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> int:
+    """Decide once, unless the first parameter is 9."""
+    if parameters[0] == 9.0:
+        raise ValueError("nine is refused")
+    rows[0] = int(parameters[0])
+    for n in range(weights.shape[1]):
+        weights[0, n] = 0.25
+    return 1
+
+
+class Nine(WeightStrategy):
+    """Buys at one row; raises at row nine, in machine code as in Python."""
+
+    class Parameters(StrategyParameters):
+        """Which row."""
+
+        row: int = Field(1, ge=0, le=100)
+
+    def rule(self, width: int) -> Rule:
+        """Its row."""
+        return Rule(stop_at_nine, np.array([float(self.parameters.row)]), np.zeros(1))
+
+
+def longest_wait(result: Result) -> float:
+    """Bars between two fills, at most: a figure of one's own."""
+    rows = np.unique(result.fills["row"].to_numpy())
+    return float(np.diff(rows).max()) if len(rows) > 1 else 0.0
 
 
 def case_sweep(folder: Path | None, **options: Any) -> Sweep:

@@ -10,12 +10,14 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from qtnb.backtest.sweep_report import Sweep
 from qtnb.config.settings import load_settings
 from qtnb.core.errors import ConfigError, JobError, ParameterError, StorageError, UnknownNameError
 from qtnb.data.loader import get_coverage
 from qtnb.evaluation.results import Result
 from qtnb.pipelines.jobs import CONFIGS, find_job, list_jobs, read_parameters, run_job
 from qtnb.pipelines.runs import find_run, list_runs
+from qtnb.pipelines.sweeping import SweepConfig, run_sweep
 from qtnb.pipelines.tasks import BacktestConfig, LiveConfig, read_result, replay_run, run_backtest
 
 REPORT = "from qtnb.pipelines.runs import open_run, report_outcome\n_ = report_outcome(open_run('own', {}), answer=42)"
@@ -75,6 +77,27 @@ def test_live_job_leaves_a_journal_that_replays(workspace: Path) -> None:
     assert read_result(run).differences(run_backtest(twin)) == []
 
 
+def test_the_parameters_of_the_sweep_are_those_of_its_request() -> None:
+    """A request names its axes; those of the job are two, and everything else is the default."""
+    defaults = read_parameters(find_job("sweep").path)
+    assert set(defaults) == set(SweepConfig.model_fields)
+    assert SweepConfig(**defaults) == SweepConfig(axes=defaults["axes"]) and set(defaults["axes"]) == {"fast", "slow"}
+
+
+@pytest.mark.slow
+def test_sweep_job_leads_with_the_deflation_and_goes_on(workspace: Path) -> None:
+    """The first output after the request is the summary; the same request again makes no trial anew."""
+    asked = {"axes": {"fast": "5,10", "slow": "40:80:20"}, "train": 1000, "test": 500, "executor": "threads", "start": "2010-01-04"}
+    run = run_job("sweep", asked, progress=False)
+    config = SweepConfig(**{**read_parameters(find_job("sweep").path), **asked})
+    assert run.status == "completed" and run.manifest["summary"]["Trials"] == "6" and "deflated Sharpe ratio" in run.manifest["summary"]["verdict"]
+    shown = [o for c in json.loads(run.notebook.read_text(encoding="utf-8"))["cells"] for o in c.get("outputs", []) if o["output_type"] != "stream"]
+    assert "deflated Sharpe ratio" in "".join(shown[0]["data"]["text/plain"])
+    kept = Sweep.load(run.manifest["folder"])
+    before = (kept.folder / "trials.parquet").stat().st_mtime_ns
+    assert run_sweep(config).table.equals(kept.table) and (kept.folder / "trials.parquet").stat().st_mtime_ns == before
+
+
 @pytest.mark.slow
 def test_tearsheet_job_reports_on_the_latest_run_and_needs_none(workspace: Path) -> None:
     run = run_job("tearsheet", progress=False)
@@ -102,6 +125,10 @@ def test_tearsheet_job_reports_on_the_latest_run_and_needs_none(workspace: Path)
     ("backtest", {"title": "Bearer: token=abcdef123456"}, ParameterError, "secret"),
     ("backtest", {"title": "aB3" * 12}, ParameterError, "secret"),
     ("live", {"venue": "binance"}, ConfigError, "`venue`"),
+    ("sweep", {"axes": {}}, ConfigError, "axes"),
+    ("sweep", {"axes": {"fats": "5,10"}}, ParameterError, "Did you mean 'fast'"),
+    ("sweep", {"axes": {"fast": "5:"}}, ConfigError, "write a range as low:high"),
+    ("sweep", {"search": "random"}, ConfigError, "a sampler needs a number of trials"),
 ])
 def test_a_wrong_request_dies_before_a_kernel_starts(workspace: Path, monkeypatch, name: str, given: dict, kind: type, message: str) -> None:
     monkeypatch.setattr("qtnb.pipelines.jobs._execute", lambda *a, **k: pytest.fail("a kernel was started"))

@@ -19,15 +19,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import REPO, run_python, wait_for
-from sweep_cases import LEVELS, WINDOWS, Case, case_bars, case_sweep, files_of
+from sweep_cases import LEVELS, WINDOWS, Case, Nine, Worst, case_bars, case_sweep, files_of, longest_wait
 
 from qtnb.api.cli import main
+from qtnb.backtest import batches, trials
+from qtnb.backtest.costs import Bps
 from qtnb.backtest.engine import Backtest
+from qtnb.backtest.fill_rules import BarFill
+from qtnb.backtest.processes import WorkerLost
 from qtnb.backtest.search import Between, Grid, LatinHypercube, RandomSearch
 from qtnb.backtest.splits import PurgedKFold, WalkForward
 from qtnb.backtest.sweep import Bayesian, Sweep, sweep
 from qtnb.backtest.sweep_files import SweepFolder
-from qtnb.core.errors import DataError, StorageError
+from qtnb.backtest.trials import OF_RETURNS
+from qtnb.core.bars import Bars
+from qtnb.core.errors import ConfigError, DataError, StorageError
+from qtnb.data.synthetic import synthetic_bars
+from qtnb.strategies.sma_cross import SmaCross
 
 TESTS = Path(__file__).parent
 ALL = [(level, window) for level in [*LEVELS, 13] for window in WINDOWS]
@@ -126,6 +134,108 @@ def test_a_trial_that_kills_every_worker_is_recorded(plain: Sweep, tmp_path: Pat
     assert list(found.table["sharpe"].dropna()) == list(same)
 
 
+# -- many parameter sets in one call -------------------------------------------------------------------------------------
+
+
+def one_after_another(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Sweep:
+    """A sweep whose trials are run alone, on the event path, in one thread."""
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "rows_together", lambda plan, trials: [None] * len(trials))
+        patch.setattr(trials, "obstacle", lambda test: "for the sake of the test")
+        return sweep(**options, executor="threads", workers=1, progress=False)
+
+
+RULED: dict[str, dict[str, Any]] = {
+    "plain": {"strategy": SmaCross, "search": Grid(fast=range(3, 15), slow=[20, 40])},
+    "with windows, costs and a cap": {
+        "strategy": SmaCross(slow=30), "search": Grid(fast=range(3, 15), exposure=[0.3, 0.95]), "splits": WalkForward(train=80, test=40), "costs": Bps(7.0),
+        "fill": BarFill(participation=0.1), "start": 50},
+    "with all figures of returns": {
+        "strategy": SmaCross, "search": Grid(fast=range(3, 15), slow=[20, 40]), "metrics": list(OF_RETURNS), "keep_equity": False},
+    "with trials that raise": {"strategy": Worst, "search": Grid(fast=range(3, 15), slow=[20, 40])},
+    "with a rule that raises": {"strategy": Nine, "search": Grid(row=range(3, 15))},
+    "with runs that only the event path can tell": {
+        "strategy": SmaCross, "search": Grid(fast=range(3, 15), slow=[20, 40]), "max_orders": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(RULED))
+def test_trials_made_together_have_the_bytes_of_trials_alone(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In threads, in processes and on a cluster of this machine: the table, the returns, the ids and the errors."""
+    options = RULED[case] | {"bars": case_bars()}
+    alone = one_after_another(monkeypatch, folder=tmp_path / "alone", **options)
+    assert len(alone.table) > 10
+    for executor in ("threads", "processes", *(["dask"] if case == "plain" else [])):
+        found = sweep(**options, folder=tmp_path / executor, executor=executor, workers=2, progress=False)
+        assert files_of(found) == files_of(alone), executor
+
+
+def test_trials_of_a_rule_are_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them runs alone, but those that raise and those whose figures need fills; an event path that was asked for is taken."""
+    seen: list[dict[str, Any]] = []
+    real = batches.run_trial
+    monkeypatch.setattr(batches, "run_trial", lambda plan, parameters: seen.append(dict(parameters)) or real(plan, parameters))
+
+    def alone(**options: Any) -> int:
+        seen.clear()
+        sweep(**{**RULED["plain"], "bars": case_bars(), "progress": False, "workers": 1} | options)
+        return len(seen)
+
+    assert alone() == 0 and alone(metrics=["sharpe", "fills"]) == alone(path="event") == 24
+    assert alone(**RULED["with trials that raise"]) == 2 and {p["fast"] for p in seen} == {7}
+    assert alone(metrics=[longest_wait]) == 24
+
+
+def test_the_errors_of_a_rule_are_those_of_its_own(tmp_path: Path) -> None:
+    """What it raised, what it said and where, also when it was raised in machine code."""
+    found = sweep(Worst, RULED["with trials that raise"]["search"], case_bars(), progress=False)
+    assert set(found.failed["error"]) == {"ArithmeticError"} and found.failed["place"].str.fullmatch(r"sweep_cases\.py:\d+, rule").all()
+    found = sweep(Nine, RULED["with a rule that raises"]["search"], case_bars(), progress=False)
+    assert list(found.failed["row"]) == [9] and list(found.failed["message"]) == ["nine is refused"]
+
+
+def test_a_figure_of_ones_own(tmp_path: Path) -> None:
+    """It has a column, decides, is made anew when its source changes, and is the same in processes."""
+    near, far = (sweep(Case, Grid(level=LEVELS, window=WINDOWS), case_bars(), metrics=["sharpe", longest_wait], folder=tmp_path / name, executor=name,
+                       workers=2, progress=False) for name in ("threads", "processes"))
+    assert files_of(near) == files_of(far) and near.description["metrics"][:2] == ["sharpe", "longest_wait"]
+    for number in (0, 20):
+        assert near.table.loc[number, "longest_wait"] == longest_wait(near.run(number))
+        again = Sweep.load(tmp_path / "threads").run(number, strategy=Case, bars=case_bars())
+        assert not again.differences(near.run(number))
+    lines = repr(near.summary("longest_wait"))
+    assert "Best by longest wait" in lines and lines.index("deflated") < lines.index("Best by")
+    with pytest.raises(ConfigError, match="another sweep"):
+        sweep(Case, Grid(level=LEVELS, window=WINDOWS), case_bars(), metrics=["sharpe"], folder=tmp_path / "threads", progress=False)
+
+
+@pytest.mark.parametrize("executor", ["processes", "dask"])
+def test_a_figure_that_cannot_be_sent_is_refused_before_anything_is_written(executor: str, tmp_path: Path) -> None:
+    """One error that names it; threads take it."""
+    numbers = (n for n in range(1_000))  # a generator cannot be pickled
+
+    def counted(result: Any) -> float:
+        return float(next(numbers))
+
+    counted.__module__ = "__main__"  # as in a notebook: sent by value
+    options = {"search": Grid(level=[1, 2], window=[10]), "metrics": [counted], "progress": False}
+    with pytest.raises(ConfigError, match=r"metric 'counted' cannot be sent to a worker \(TypeError: .*pass executor='threads'"):
+        sweep(Case, bars=case_bars(), folder=tmp_path / "sweep", executor=executor, **options)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_figure_that_raises_is_the_error_of_its_trial(tmp_path: Path) -> None:
+    """The others have theirs."""
+
+    def fragile(result: Any) -> float:
+        return 1.0 / (len(result.fills) - 1)
+
+    found = sweep(Nine, Grid(row=[1, 2, 100]), case_bars()[:50], metrics=[fragile], progress=False)
+    assert list(found.table["error"]) == ["", "", "DataError"] and found.table["fragile"].notna().sum() == 2
+    one = sweep(Nine, Grid(row=[1, 48]), Bars.from_frame(synthetic_bars("AAA", 50, seed=3)), metrics=[fragile], progress=False)
+    assert list(one.table["error"]) == ["ZeroDivisionError"] * 2 and one.failed["place"].str.endswith("fragile").all()
+
+
 # -- interrupted ----------------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +328,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]
                      str(tmp_path)) for _ in range(2)]
     address = re.search(r'"address": "(tcp://[^"]+)"', where.read_text())
     assert address is not None
-    yield address[1], workers
+    yield address[1], [*workers, started[0]]
     for process in started:
         process.kill()
         process.wait()
@@ -257,6 +367,42 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(
     far, near = capsys.readouterr().out.split("sma_cross: ")[1:]
     assert far.split("sweep  ")[0] == near.split("sweep  ")[0] and far.startswith("best of 9 trials")
     assert files_of(Sweep.load(tmp_path / "far")) == files_of(Sweep.load(tmp_path / "near"))
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "tcp://127.0.0.1", "nowhere://127.0.0.1:8786", "dead"])
+def test_nobody_at_an_address_is_one_error_and_nothing_is_written(address: str, tmp_path: Path) -> None:
+    """An address of nobody, half an address, a protocol that does not exist, and a scheduler that was there until just now."""
+    if address == "dead":
+        where = tmp_path / "scheduler.json"
+        process = subprocess.Popen([sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file",
+                                    str(where)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(where.exists, "the scheduler")
+        process.kill()
+        process.wait()
+        address = re.findall(r'"address": "(tcp://[^"]+)"', where.read_text())[0]
+    with pytest.raises(ConfigError, match=f"no Dask cluster with a worker was reached at '{address}'") as caught:
+        case_sweep(tmp_path / "sweep", executor=address)
+    assert "\n" not in str(caught.value) and not getattr(caught.value, "__notes__", []) and not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_ends_the_sweep_and_keeps_what_was_made(plain: Sweep, tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]]) -> None:
+    """One error that says so; no half-written file; the same call goes on elsewhere."""
+    address, processes = cluster
+    folder = tmp_path / "sweep"
+
+    def kill_scheduler() -> None:
+        wait_for(lambda: list(folder.glob("parts/part-*.parquet")), "the first part")
+        processes[2].kill()
+
+    killer = threading.Thread(target=kill_scheduler)
+    killer.start()
+    with pytest.raises(WorkerLost, match="the Dask scheduler is gone") as caught:
+        case_sweep(folder, executor=address)
+    killer.join()
+    assert re.match(r"\d+ of 39 trials are kept in ", caught.value.__notes__[0])
+    assert not (folder / "trials.parquet").exists() and not list(folder.glob("**/*.tmp"))
+    assert files_of(case_sweep(folder)) == files_of(plain)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ TITLES = {"contracts": "Contracts", "api": "API", "utils": "Utilities", "config"
 READING_ORDER = {
     "explanations": ["when_orders_fill", "execution_algorithms", "timing_and_lookahead", "accounting", "where_the_time_goes", "planning_a_sweep", "reference_results", "backtest_live_parity", "data_recipes", "data_quality",
                      "literate_workflow", "glossary"],
-    "jobs": ["backtest", "live", "tearsheet"],
+    "jobs": ["backtest", "live", "sweep", "tearsheet"],
 }
 _NUMBER = re.compile(r"^\d+[a-z]?_")
 _FENCE = re.compile(r"^(`{3,}|~{3,})")

@@ -8,8 +8,12 @@ __all__ = ['take_in', 'Cluster']
 # %% ../../nbs/backtest/13a_cluster.ipynb #6aca9d10
 import hashlib
 import pickle
+import socket
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import cloudpickle
 
@@ -69,6 +73,30 @@ def _at_worker(work: Callable[[Any, Sequence[Any]], Any], name: str, batch: Sequ
     return work(holder.value, batch)
 
 # %% ../../nbs/backtest/13a_cluster.ipynb #be38d399
+_KNOCK = 3.0  # seconds in which a scheduler that is there answers
+
+
+def _knock(where: str, seconds: float) -> None:
+    "Wait a little until somebody listens at an address; OSError or ValueError when nobody does."
+    from distributed.comm.registry import get_backend
+
+    parts = urlsplit(where)
+    get_backend(parts.scheme)
+    if parts.scheme not in ("tcp", "tls"):
+        return
+    if not parts.hostname or not parts.port:
+        raise ValueError("an address reads tcp://host:port")
+    until = time.monotonic() + min(seconds, _KNOCK)
+    while True:
+        try:
+            socket.create_connection((parts.hostname, parts.port), timeout=max(0.1, until - time.monotonic())).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
 def _reach(where: Any, workers: int | None, seconds: float) -> tuple[Any, list[Any]]:
     "A client of a cluster with at least one worker, and what was opened for it, to be closed in that order."
     distributed, opened = _distributed(), []
@@ -77,17 +105,22 @@ def _reach(where: Any, workers: int | None, seconds: float) -> tuple[Any, list[A
         opened.append(cluster)
         where = cluster.scheduler_address
     try:
+        if isinstance(where, str) and not opened:
+            _knock(where, seconds)
         client = distributed.Client(where, timeout=seconds, set_as_default=False) if isinstance(where, str) else where
         opened[:0] = [client] if isinstance(where, str) else []
         client.wait_for_workers(1, timeout=seconds)
     except (OSError, TimeoutError, ValueError) as error:
         for one in opened:
             one.close()
-        raise ConfigError(f"no Dask cluster with a worker was reached at {where!r} within {seconds:g} s ({type(error).__name__}); start a scheduler and "
+        raise ConfigError(f"no Dask cluster with a worker was reached at {where!r} ({type(error).__name__}: {error}); start a scheduler and "
                           "workers there (dask scheduler, dask worker ADDRESS), or mend the address.") from error
     return client, opened
 
 # %% ../../nbs/backtest/13a_cluster.ipynb #55c578be
+_GONE = "the Dask scheduler is gone; what was written is kept; start it and make the same call again."
+
+
 class Cluster:
     "Workers of a Dask cluster."
 
@@ -107,7 +140,14 @@ class Cluster:
     @property
     def workers(self) -> int:
         "Threads of all workers that are there now, at least 1."
-        return max(1, sum(self.client.nthreads().values()))
+        return max(1, sum(self._asked(self.client.nthreads).values()))
+
+    def _asked(self, call: Callable[[], Any]) -> Any:
+        "What the scheduler answers; WorkerLost when it is gone."
+        try:
+            return call()
+        except (OSError, TimeoutError) as error:
+            raise WorkerLost(_GONE) from error
 
     def put(
         self,
@@ -116,7 +156,7 @@ class Cluster:
         "Give every worker what all batches need, now and when it joins."
         data = cloudpickle.dumps(value)
         name = f"qtnb-{hashlib.sha256(data).hexdigest()[:16]}"
-        self.client.register_plugin(_holder(data, __version__), name=name)
+        self._asked(lambda: self.client.register_plugin(_holder(data, __version__), name=name))
         self._names.append(name)
         return name
 
@@ -132,7 +172,7 @@ class Cluster:
     def is_loss(self, error: BaseException) -> bool:
         "Whether a batch failed because its workers died; WorkerLost when there is nobody left to ask."
         if self.client.status != "running":
-            raise WorkerLost("the Dask scheduler is gone; what was written is kept; start it and make the same call again.") from error
+            raise WorkerLost(_GONE) from error
         return type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosedError")
 
     def shutdown(
@@ -142,7 +182,8 @@ class Cluster:
     ) -> None:
         "Take the data back and close what was opened here."
         for name in self._names if self.client.status == "running" else []:
-            self.client.unregister_worker_plugin(name)
+            with suppress(OSError, TimeoutError):  # a scheduler that has just gone holds nothing
+                self.client.unregister_worker_plugin(name)
         self._names = []
         for one in self._own:
             one.close()

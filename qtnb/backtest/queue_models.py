@@ -20,7 +20,7 @@ from ..core.errors import ParameterError, unknown_name
 # %% ../../nbs/backtest/02k_queue_models.ipynb #1a0cbfbc
 _MODULES = (  # whose code ends up in one piece of machine code
     "queue_models", "latency", "depth", "replay_orders", "replay_venue", "replay_clock", "kernel_numbers", "kernel_tables", "kernel_fills", "kernel_exits",
-    "kernel",     "kernel_curve",
+    "kernel", "kernel_curve", "kernel_sweep",
 )
 
 

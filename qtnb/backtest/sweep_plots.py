@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, FixedTicker, HoverTool, LinearColorMapper, NumeralTickFormatter, Span
 
-from .sweep_report import LOWER, Sweep
+from .sweep_report import LOWER, Sweep, definition_of
 from ..core.errors import DataError, unknown_name
-from ..evaluation.definitions import METRICS, format_value
+from ..evaluation.definitions import format_value
 from ..evaluation.display import PALETTE, show_figure
 from ..evaluation.plots import Figure, _figure, _legend, _plain, _source, _text, _thin
 
@@ -89,10 +89,10 @@ def heatmap_figure(
     metric: str = "sharpe",  # figure of the table that is drawn
 ) -> Figure:  # a rectangle per pair of values
     "Draw a figure over two parameters; the median over all others."
-    if metric not in sweep.table or metric not in METRICS:
+    if metric not in sweep.description["metrics"]:
         raise unknown_name("metric of this sweep", metric, sweep.description["metrics"])
     (across, x_labels), (up, y_labels) = _levels(sweep.table[_column(sweep, x)]), _levels(sweep.table[_column(sweep, y)])
-    label, unit, _ = METRICS[metric]
+    label, unit, _ = definition_of(metric)
     cells = pd.DataFrame({"x": across, "y": up, "value": sweep.table[metric].to_numpy()}).groupby(["x", "y"])["value"]
     table = cells.agg(["median", "size"]).reset_index()
     if table["median"].isna().all():
@@ -137,7 +137,7 @@ def parallel_figure(
     ordered = ordered[ordered[metric].notna()]
     if ordered.empty:
         raise DataError(f"no trial of the sweep has a value of {metric!r}, so there is nothing to draw; look at `failed`.")
-    label, unit, _ = METRICS[metric]
+    label, unit, _ = definition_of(metric)
     lead = max(1, len(ordered) // 10)
     rows = np.unique(np.append(np.arange(min(lead, _LINES // 2)), np.linspace(0, len(ordered) - 1, min(_LINES // 2, len(ordered))).astype(int)))
     columns = {**sweep.axes, label: metric}
@@ -179,7 +179,7 @@ def fan_figure(
     leaders = (1.0 + sweep.returns[ordered[:top]]).cumprod()
     frame = pd.DataFrame({"best": leaders.iloc[:, 0], "low": band[0], "middle": band[1], "high": band[2]}, index=leaders.index)
     frame = frame.assign(**{f"l{k}": leaders.iloc[:, k] for k in range(1, leaders.shape[1])})
-    thin, label = _source(_thin(frame, 600), np.float64), METRICS[metric][0]
+    thin, label = _source(_thin(frame, 600), np.float64), definition_of(metric)[0]
     fig = _figure(f"Growth of the {leaders.shape[1]} leading trials by {label}: {_told_best(sweep)}", "growth of 1", "0.00", height=340)
     fig.varea("ts", "low", "high", source=thin, color=PALETTE["benchmark"], fill_alpha=0.25, legend_label="90% of all trials")
     fig.line("ts", "middle", source=thin, color=PALETTE["benchmark"], line_width=1.5, line_dash="dashed", legend_label="median trial")
@@ -199,7 +199,7 @@ def in_out_figure(
 ) -> Figure:  # a dot per trial and a mark per choice
     "Draw what trials showed in training against what they showed in testing."
     choices, table = sweep.choices(metric), sweep.table
-    label, unit, _ = METRICS[metric]
+    label, unit, _ = definition_of(metric)
     numbers = [s["number"] for s in sweep.description["splits"]]
     train, test = (table[[f"{metric}_{part}_{k}" for k in numbers]].mean(axis=1) for part in ("train", "test"))
     known = train.notna() & test.notna()

@@ -29,6 +29,7 @@ from ..core.errors import ConfigError, JobError, ParameterError, QtnbError, Stor
 from .runs import RunRecord, finish_run, new_run, read_outcome, read_run
 from .checking import CheckConfig
 from .fetching import FetchConfig
+from .sweeping import SweepConfig
 from .tasks import BacktestConfig, LiveConfig, TearsheetConfig, parse_value
 from ..utils.files import ensure_folder, safe_name, write_atomic
 from ..utils.logging import MASK, ScrubbingFormatter, scrub, secret_values, with_passwords
@@ -133,7 +134,7 @@ def merge_texts(
 
 # %% ../../nbs/pipelines/02_jobs.ipynb #3ba2e865
 CONFIGS: dict[str, type[BaseModel]] = {"backtest": BacktestConfig, "fetch": FetchConfig, "live": LiveConfig, "quality": CheckConfig,
-                                       "tearsheet": TearsheetConfig}
+                                       "sweep": SweepConfig, "tearsheet": TearsheetConfig}
 
 
 def describe_parameters(

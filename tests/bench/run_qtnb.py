@@ -1,7 +1,7 @@
-"""qtnb in the peer benchmark: W1 and W2 through the compiled path, W4 and W5 through the event engine, W6 through the compiled order book.
+"""qtnb in the peer benchmark: W1 to W3 through the compiled path, W4 and W5 through the event engine, W6 through the compiled order book.
 
     cd <folder of the peer benchmark>
-    python bench.py --works W1,W2,W4,W5,W6 --peers limit,limit-python,raptorbt,hftbacktest --extra qtnb=<python>,<this file>
+    python bench.py --works W1,W2,W3,W4,W5,W6 --peers limit,limit-python,raptorbt,hftbacktest --extra qtnb=<python>,<this file>
 
 The folder holds `common.py` (constants, timer, one line of JSON) and `gen.py` (the data); it is the working directory, or $QTNB_PEERS.
 Each workload imports what it needs and no more, so that its memory is its own.
@@ -46,6 +46,6 @@ def on_quotes() -> Build:
 
 
 if __name__ == "__main__":
-    works: dict[str, Callable[[], Build]] = {name: lambda name=name: on_weights(name) for name in ("W1", "W2")}
+    works: dict[str, Callable[[], Build]] = {name: lambda name=name: on_weights(name) for name in ("W1", "W2", "W3")}
     works |= {name: lambda name=name: on_bars(name) for name in ("W4", "W5")}
     common.main("qtnb", __version__, works | {"W6": on_quotes})

@@ -1,10 +1,14 @@
-"""Workloads W1 and W2 of the peer benchmark through the compiled path: target weights, orders, fills, a whole result.
+"""Workloads W1, W2 and W3 of the peer benchmark through the compiled path.
 
-What is timed is `Backtest(...).run()` as a user calls it, with the last equity and the number of fills looked at.
+W1 and W2: `Backtest(...).run()` as a user calls it, with the last equity and the number of fills looked at. W3: 5,000 pairs of moving averages in
+one call of `kernel_sweep.sweep_rules`, five figures of each, on $QTNB_BENCH_WORKERS threads, one when it is not set. Orders are sized at the close
+that decides, not at the open that fills.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +18,13 @@ from run_qtnb_bars import panel
 
 from qtnb.backtest.costs import Bps
 from qtnb.backtest.engine import Backtest
+from qtnb.backtest.kernel_sweep import rules_of, sweep_rules
 from qtnb.core.bars import Bars
 from qtnb.evaluation.results import Result
 from qtnb.strategies.base import Decisions, WeightStrategy
 from qtnb.strategies.sma_cross import SmaCross
 
+WORKERS = int(os.environ.get("QTNB_BENCH_WORKERS", "1"))  # threads of W3
 Build = tuple[Callable[[], dict[str, Any]], int]
 
 
@@ -61,4 +67,23 @@ def w2() -> Build:
     return run, bars.close.size
 
 
-WORKS: dict[str, Callable[[], Build]] = {"W1": w1, "W2": w2}
+def w3() -> Build:
+    """5,000 pairs of moving averages, all in, fractions of a share allowed."""
+    bars, (plain,) = panel("W3")
+    share = dataclasses.replace(plain, lot_size=1e-6)
+
+    def run() -> dict[str, Any]:
+        made = [SmaCross(fast=fast, slow=slow, exposure=1.0 / (1.0 + C.FEE)) for fast, slow in C.w3_pairs()]
+        template = Backtest(made[0], bars, cash=C.W3_CASH, costs=Bps(C.FEE * 1e4), instruments=[share])
+        figures = sweep_rules(template, rules_of([s.rule(1) for s in made]), per_year=1.0, workers=WORKERS).figures
+        growth, fills, best = 1.0 + figures[:, 1], figures[:, 4], int(np.nanargmax(figures[:, 1]))
+        return {
+            "final_equity": float(growth.mean() * C.W3_CASH), "n_trades": int(fills.sum()), "best": list(C.w3_pairs()[best]),
+            "subset_equity": float(growth[::500].mean() * C.W3_CASH), "subset_trades": int(fills[::500].sum()),
+            "mean_sharpe": float(np.nanmean(figures[:, 2])), "mean_mdd": -float(figures[:, 3].mean()),
+        }  # fmt: skip
+
+    return run, len(C.w3_pairs()) * bars.close.size
+
+
+WORKS: dict[str, Callable[[], Build]] = {"W1": w1, "W2": w2, "W3": w3}
