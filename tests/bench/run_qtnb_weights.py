@@ -1,8 +1,8 @@
 """Workloads W1, W2 and W3 of the peer benchmark through the compiled path.
 
 W1 and W2: `Backtest(...).run()` as a user calls it, with the last equity and the number of fills looked at. W3: 5,000 pairs of moving averages in
-one call of `kernel_sweep.sweep_rules`, five figures of each, on $QTNB_BENCH_WORKERS threads, one when it is not set. Orders are sized at the close
-that decides, not at the open that fills.
+one call of `kernel_sweep.sweep_rules`, five figures of each, on $QTNB_BENCH_WORKERS threads, one when it is not set. W1 and W3 order for money, so that
+quantities follow from the open that fills, as in the reference; W2 is sized at the close that decides, as there.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from qtnb.backtest.costs import Bps
 from qtnb.backtest.engine import Backtest
 from qtnb.backtest.kernel_sweep import rules_of, sweep_rules
 from qtnb.core.bars import Bars
+from qtnb.core.rebalance import Rebalance
 from qtnb.evaluation.results import Result
 from qtnb.strategies.base import Decisions, WeightStrategy
 from qtnb.strategies.sma_cross import SmaCross
 
 WORKERS = int(os.environ.get("QTNB_BENCH_WORKERS", "1"))  # threads of W3
+AT_FILL = Rebalance(sizing="fill")
 Build = tuple[Callable[[], dict[str, Any]], int]
 
 
@@ -51,7 +53,7 @@ def w1() -> Build:
     bars, instruments = panel("W1")
 
     def run() -> dict[str, Any]:
-        strategy = SmaCross(fast=C.FAST, slow=C.SLOW, exposure=C.W1_FRAC)
+        strategy = SmaCross(fast=C.FAST, slow=C.SLOW, exposure=C.W1_FRAC, rebalance=AT_FILL)
         return told(Backtest(strategy, bars, cash=C.W1_CASH, costs=Bps(C.FEE * 1e4), instruments=instruments, path="compiled").run())
 
     return run, bars.close.size
@@ -73,7 +75,7 @@ def w3() -> Build:
     share = dataclasses.replace(plain, lot_size=1e-6)
 
     def run() -> dict[str, Any]:
-        made = [SmaCross(fast=fast, slow=slow, exposure=1.0 / (1.0 + C.FEE)) for fast, slow in C.w3_pairs()]
+        made = [SmaCross(fast=fast, slow=slow, exposure=1.0, rebalance=AT_FILL) for fast, slow in C.w3_pairs()]
         template = Backtest(made[0], bars, cash=C.W3_CASH, costs=Bps(C.FEE * 1e4), instruments=[share])
         figures = sweep_rules(template, rules_of([s.rule(1) for s in made]), per_year=1.0, workers=WORKERS).figures
         growth, fills, best = 1.0 + figures[:, 1], figures[:, 4], int(np.nanargmax(figures[:, 1]))
