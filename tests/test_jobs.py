@@ -11,13 +11,13 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from qtnb.backtest.sweep_report import Sweep
-from qtnb.config.settings import load_settings
+from qtnb.config.settings import load_settings, read_yaml
 from qtnb.core.errors import ConfigError, JobError, ParameterError, StorageError, UnknownNameError
 from qtnb.data.loader import get_coverage
 from qtnb.evaluation.results import Result
 from qtnb.pipelines.jobs import CONFIGS, find_job, list_jobs, read_parameters, run_job
 from qtnb.pipelines.runs import find_run, list_runs
-from qtnb.pipelines.sweeping import SweepConfig, run_sweep
+from qtnb.pipelines.sweeping import SweepConfig, make_search, run_sweep
 from qtnb.pipelines.tasks import BacktestConfig, LiveConfig, read_result, replay_run, run_backtest
 
 REPORT = "from qtnb.pipelines.runs import open_run, report_outcome\n_ = report_outcome(open_run('own', {}), answer=42)"
@@ -84,6 +84,12 @@ def test_the_parameters_of_the_sweep_are_those_of_its_request() -> None:
     assert SweepConfig(**defaults) == SweepConfig(axes=defaults["axes"]) and set(defaults["axes"]) == {"fast", "slow"}
 
 
+def test_the_example_of_a_sweep_is_a_request_for_a_hundred_trials() -> None:
+    request = SweepConfig(**read_yaml(Path(__file__).parents[1] / "configs" / "sweep.yaml"))
+    request.check()
+    assert len(make_search(request)) == 100 and request.train == 1260
+
+
 @pytest.mark.slow
 def test_sweep_job_leads_with_the_deflation_and_goes_on(workspace: Path) -> None:
     """The first output after the request is the summary; the same request again makes no trial anew."""
@@ -129,6 +135,7 @@ def test_tearsheet_job_reports_on_the_latest_run_and_needs_none(workspace: Path)
     ("sweep", {"axes": {"fats": "5,10"}}, ParameterError, "Did you mean 'fast'"),
     ("sweep", {"axes": {"fast": "5:"}}, ConfigError, "write a range as low:high"),
     ("sweep", {"search": "random"}, ConfigError, "a sampler needs a number of trials"),
+    ("sweep", {"metrics": ["sharp"]}, UnknownNameError, "Did you mean 'sharpe'"),
 ])
 def test_a_wrong_request_dies_before_a_kernel_starts(workspace: Path, monkeypatch, name: str, given: dict, kind: type, message: str) -> None:
     monkeypatch.setattr("qtnb.pipelines.jobs._execute", lambda *a, **k: pytest.fail("a kernel was started"))

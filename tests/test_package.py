@@ -120,7 +120,7 @@ def test_the_wheel_holds_the_package_the_jobs_and_the_sample(wheel: Path) -> Non
     expected = expected_members()
     no_problems(sorted(expected - members), "Files missing from the wheel:")
     no_problems(sorted(members - expected), "Files in the wheel that should not be:")
-    for job in ("backtest", "live", "tearsheet"):
+    for job in ("backtest", "live", "sweep", "tearsheet"):
         assert f"qtnb/jobs/{job}.ipynb" in members
     assert [name for name in members if name.startswith("qtnb/sample/") and not name.endswith(".py")]
 

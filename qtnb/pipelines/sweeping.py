@@ -64,13 +64,14 @@ class SweepConfig(TradeConfig):
         return self
 
     def check(self) -> None:
-        "Refuse an unknown strategy, and parameters or values that do not fit it, before any data is read."
+        "Refuse an unknown strategy or figure, and parameters or values that do not fit, before any data is read."
         from qtnb.backtest.search import check_axes
-        from qtnb.backtest.trials import parts_of
+        from qtnb.backtest.trials import check_metrics, parts_of
 
         search = make_search(self)
         kind, fixed = parts_of(build_strategy(self), search.axes)
         check_axes(kind, search, fixed)
+        check_metrics(self.metrics)
 
 # %% ../../nbs/pipelines/01c_sweeping.ipynb #d27c274c
 def make_search(
