@@ -217,7 +217,7 @@ def curve_figures(
     count = figures_of_curve(np.array(equity, dtype=np.float64), float(per_year), 1, room, returns, found)
     if count < 0:
         raise ValueError("`equity` was not finite, or began with nothing; a curve starts above zero and has no holes; pass one that does.")
-    return dict(zip((*BASIC[:4], *MOMENTS), [*found[:4].tolist(), *_moments(*found[5:8].tolist(), count)], strict=True)), returns
+    return dict(zip((*BASIC[:4], *MOMENTS), [*found[:4].tolist(), *_moments(found[5].item(), found[6].item(), found[7].item(), count)], strict=True)), returns
 
 # %% ../../nbs/backtest/04v_kernel_sweep.ipynb #6f4ccb9e
 class Outcome(NamedTuple):
@@ -361,6 +361,6 @@ def sweep_rules(
             deque(pool.map(lambda call: run(*call), calls), maxlen=0)
     figures = outcome.figures[:, :5]
     if moments:
-        more = [_moments(*row, n) for row, n in zip(outcome.figures[:, 5:].tolist(), outcome.known.tolist(), strict=True)]
+        more = [_moments(a, b, c, n) for (a, b, c), n in zip(outcome.figures[:, 5:].tolist(), outcome.known.tolist(), strict=True)]
         figures = np.hstack([figures, np.array(more).reshape(count, 2)])
     return Swept(figures, outcome.returns, outcome.known, outcome.ended)

@@ -137,17 +137,17 @@ class _Stepping(_Stepper):
             return row + 1, self.step(row)
         lane, bars, times = self.lanes[0], self._bars, self.times
         on_data, context, algorithms = lane.on_data, lane.context, lane.algorithms
-        first, rows = bars.follow(row)
+        (first, rows), out = bars.follow(row), self._out
         try:
             if rows:
                 stop = min(stop, first + len(rows))
                 bars.__class__, single = FollowedBars, bars.is_single
                 for now in range(row, stop):
                     self.row = bars._row = now
-                    self.ts, closes = times[now], rows[now - first]
-                    bars._closes = [closes] if single else closes
+                    self.ts = times[now]
+                    bars._closes = [rows[now - first]] if single else rows[now - first]
                     on_data(context, bars)
-                    if self._out or algorithms:
+                    if out or algorithms:
                         break
                 else:
                     return stop, ()
@@ -156,7 +156,7 @@ class _Stepping(_Stepper):
                     self.row = bars._row = now
                     self.ts = times[now]
                     on_data(context, bars)
-                    if self._out or algorithms or now - row == _LEARNING:
+                    if out or algorithms or now - row == _LEARNING:
                         break
         except Exception as error:
             raise self.strategy_error(lane, "on_data", error) from error
@@ -166,7 +166,7 @@ class _Stepping(_Stepper):
             for algorithm in tuple(algorithms):
                 self.direct(lane, algorithm, "on_data", bars)
             return self.row + 1, self.flush()
-        out, self._out = self._out, []
+        self._out = []
         return self.row + 1, out
 
     def step_other(self, interval: str, row: int, ts: int) -> Sequence[Command]:
