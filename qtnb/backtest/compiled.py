@@ -27,7 +27,7 @@ from qtnb.backtest.kernel_tables import (
     ASKED, AUCTION_OVER, CASH_CUT, DONE, FULL, GROUP_FILLED, NO_BUDGET, NO_CASH, OFF_LOT, SESSION_OVER, SPLIT_AWAY, STATUSES, TERMS, Panel, Plan, open_tables,
 )
 from .kernel_terms import fee_terms, lots_per_unit, slip_terms
-from .queue_models import compiled
+from ..utils.machine_code import compiled
 from ..core.bars import Bars
 from ..core.book import Book, Curve, account_curve
 from ..core.events import Alert, CashFlow, CorporateAction
@@ -85,7 +85,7 @@ def kernel_inputs(
 
 # %% ../../nbs/backtest/04u_compiled.ipynb #d7ba7bf6
 def is_compiled(
-    function: Any,  # a function made by `queue_models.compiled`
+    function: Any,  # a function made by `machine_code.compiled`
 ) -> bool:  # whether its machine code is loaded or kept
     "Whether calling a function will not have to compile it."
     kept = getattr(function._cache, "_cache_file", None)

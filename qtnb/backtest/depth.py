@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .queue_models import compiled, lots_in
+from .queue_models import lots_in
+from ..utils.machine_code import compiled
 from ..core.errors import DataError, ParameterError
 from ..types import Instrument
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .depth import BUY, CLEAR, LEVEL, NO_ASK, NO_BID, SELL, TRADE, Depth, Repairs, clear_side, depth_events, empty_book, in_order, set_level
-from .queue_models import compiled
+from ..utils.machine_code import compiled
 from ..core.errors import DataError
 from ..types import Instrument
 

@@ -20,7 +20,7 @@ from qtnb.backtest.kernel_tables import (
     ACCEPTED, AUCTION_OVER, CANCELED, DENIED, DONE, EXPIRED, FILLED, FULL, MAX_ALERTS, NO_REASON, OFF_LOT, PARTIAL, SESSION_OVER, SPLIT, SPLIT_AWAY, UNKNOWN,
     known_price,
 )
-from .queue_models import compiled, inlined
+from ..utils.machine_code import compiled, inlined
 
 # %% ../../nbs/backtest/04q_kernel.ipynb #7d78e8de
 @compiled

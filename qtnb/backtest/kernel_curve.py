@@ -8,7 +8,7 @@ __all__ = ['mark_one', 'mark_several', 'hold', 'last_close', 'curve_of_one', 'eq
 # %% ../../nbs/backtest/04r_kernel_curve.ipynb #fa0c33b6
 import numpy as np
 
-from .queue_models import compiled, inlined
+from ..utils.machine_code import compiled, inlined
 
 # %% ../../nbs/backtest/04r_kernel_curve.ipynb #a41f7281
 @inlined

@@ -17,7 +17,7 @@ from .kernel_numbers import fee_of, floor_lots, price_and_fee
 from qtnb.backtest.kernel_tables import (
     ACCEPTED, ASKED, AUCTION_OVER, CANCELED, DONE, EXPIRED, FILLED, FULL, GROUP_FILLED, NO_REASON, SESSION_OVER, UNKNOWN,
 )
-from .queue_models import compiled
+from ..utils.machine_code import compiled
 
 # %% ../../nbs/backtest/04p_kernel_exits.ipynb #010dc435
 RULES = ("open", "stop", "stop_gap", "limit_open", "limit_through", "limit_touch")

@@ -10,7 +10,7 @@ import math
 
 from .kernel_numbers import lots_for, price_and_fee, room_in
 from .kernel_tables import CANCELED, CASH_CUT, FILLED, NO_BUDGET, NO_CASH, PARTIAL, session_at
-from .queue_models import compiled, inlined
+from ..utils.machine_code import compiled, inlined
 
 # %% ../../nbs/backtest/04m_kernel_fills.ipynb #f9e21703
 @inlined

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from .kernel_terms import NO_SLIP, PER_UNIT, SLIP_BPS, SLIP_SPREAD, SLIP_TICKS, VALUE_BPS
-from .queue_models import compiled, inlined
+from ..utils.machine_code import compiled, inlined
 
 # %% ../../nbs/backtest/04g_kernel_numbers.ipynb #4ffc6210
 @compiled

@@ -22,7 +22,7 @@ from .kernel import play
 from .kernel_curve import equity_curve
 from .kernel_tables import ALERT, DONE, FILL, FULL, LEDGER, MAX_ALERTS, ORDER, STATE, SYMBOL, UNKNOWN, Plan, Tables, open_tables
 from .kernel_terms import lots_per_unit
-from .queue_models import compiled
+from ..utils.machine_code import compiled
 from ..strategies.base import Columns, Decisions, Rule, compile_rule
 
 # %% ../../nbs/backtest/04v_kernel_sweep.ipynb #f82c5b66

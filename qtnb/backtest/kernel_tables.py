@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .kernel_terms import lots_per_unit
-from .queue_models import compiled
+from ..utils.machine_code import compiled
 
 # %% ../../nbs/backtest/04l_kernel_tables.ipynb #f52ff0c8
 DAY_NS = 86_400_000_000_000

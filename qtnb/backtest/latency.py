@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .queue_models import compiled
+from ..utils.machine_code import compiled
 from ..core.errors import DataError, ParameterError
 
 # %% ../../nbs/backtest/02l_latency.ipynb #4f981358

@@ -14,7 +14,7 @@ import numpy as np
 from numba import float64, from_dtype, int8, int64, njit, types
 
 from .depth import CLEAR, EVENT, LEVEL, NO_ASK, NO_BID, TRADE, clear_side, displayed, set_level
-from .queue_models import compiled, follow
+from ..utils.machine_code import compiled, follow
 from .replay_orders import FIELDS_TYPE, MARKET_TYPE, ORDERS_TYPE, depart, doubled, open_market, open_orders
 from .replay_venue import handle, on_event, on_quote, on_trade, price_of, ticks_of
 

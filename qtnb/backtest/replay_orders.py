@@ -21,7 +21,7 @@ from numba.np.arrayobj import make_array
 
 from .depth import BOOK, NO_ASK, NO_BID, displayed, empty_book
 from .latency import ENTRY, delay
-from .queue_models import compiled
+from ..utils.machine_code import compiled
 
 # %% ../../nbs/backtest/02o_replay_orders.ipynb #90a10e12
 LIMIT, MARKET = range(2)

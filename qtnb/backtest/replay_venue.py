@@ -12,7 +12,8 @@ import numpy as np
 
 from .depth import ADD, CLEAR, EXECUTE, LEVEL, NO_ASK, NO_BID, REMOVE, TRADE, clear_side, displayed, set_level
 from .latency import RESPONSE, delay
-from .queue_models import FIFO, ahead_after, compiled, keeps_place, lots_in
+from .queue_models import FIFO, ahead_after, keeps_place, lots_in
+from ..utils.machine_code import compiled
 from .replay_orders import CANCELED, FILLED, FOK, LIMIT, MARKET, NEW, POST_ONLY, REJECTED, REPLACE, WORKING, depart, doubled, open_orders, submit
 
 # %% ../../nbs/backtest/02p_replay_venue.ipynb #00aab2e5

@@ -19,7 +19,7 @@ def _ratio(prices: Panel, periods: int) -> np.ndarray:
     ratio = np.full_like(values, np.nan)
     with np.errstate(over="ignore"):
         ratio[count:] = values[count:] / values[: max(len(values) - count, 0)]
-    return ratio
+    return np.where(ratio < np.inf, ratio, np.nan)
 
 
 def simple_returns(

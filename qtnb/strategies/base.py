@@ -196,10 +196,10 @@ def compile_rule(
     function: Callable[..., int],  # of a rule
 ) -> Callable[..., int]:  # the same, compiled
     "Compile the function of a rule, once per process, and keep the machine code when it lies in a file."
-    from numba import njit
+    from qtnb.utils.machine_code import compiled
 
     kept = os.path.isfile(function.__code__.co_filename)
-    made: Any = njit(error_model="numpy", cache=kept)(function)
+    made = compiled(function)
     if not (kept and made._cache._cache_file._load_index()):
         print(f"qtnb compiles the rule `{function.__name__}`: a second or two{', once on this machine' if kept else ''}.", file=sys.stderr, flush=True)
     return made
