@@ -22,8 +22,9 @@ def to_matrix(
     name: str = "panel",  # what errors call it
 ) -> np.ndarray:  # a fresh T x N array of float64
     "Check a panel and give its numbers; a DataError names what does not fit."
-    if isinstance(panel, (pd.DataFrame, pd.Series)):
-        _check_index(panel.index, name)
+    given: Any = panel
+    if isinstance(given, (pd.DataFrame, pd.Series)):
+        _check_index(given.index, name)
     try:
         values = np.array(panel, dtype=np.float64)
     except (TypeError, ValueError) as error:
