@@ -193,6 +193,20 @@ def test_a_failing_cell_is_named(tmp_path: Path) -> None:
         execute.run(Notebook(path))
 
 
+def test_a_cell_that_does_not_end_is_named_with_the_place_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that hangs is given one second chance; then the message holds the line in which it hung."""
+    nb = {"nbformat": 4, "nbformat_minor": 5, "metadata": {},
+          "cells": [{"cell_type": "code", "id": "slow", "metadata": {}, "outputs": [], "execution_count": None,
+                     "source": "import time\ndef wait_for_nothing():\n    time.sleep(600)\n\nwait_for_nothing()"}]}
+    path, said = tmp_path / "hanging.ipynb", []
+    path.write_text(json.dumps(nb), encoding="utf-8")
+    monkeypatch.setattr(execute, "LIMIT", 3)
+    monkeypatch.setattr(Notebook, "docname", "hanging")
+    with pytest.raises(execute.CellFailed, match=r"hanging\.ipynb, cell #slow: A cell timed out"):
+        execute.outputs([Notebook(path)], tmp_path / "kept", 1, said.append)
+    assert sum("again:" in line for line in said) == 1 and "in wait_for_nothing" in said[0]
+
+
 @pytest.mark.parametrize("notebook", [n for n in NOTEBOOKS if "mermaid" in json.dumps(n.nb)], ids=lambda n: n.docname)
 def test_diagrams_are_drawn(notebook: Notebook) -> None:
     """Every Mermaid block becomes a drawing with all of its labels."""

@@ -4,12 +4,14 @@ The outputs of a notebook are cached under a key made of its code, the source of
 them. A second build therefore runs only what changed, and no picture can be older than the code behind it.
 """
 import ast
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -19,7 +21,7 @@ from pathlib import Path
 from notebooks import NBS, ROOT, Notebook, directives
 
 SKIP = {"slow", "network", "live"}  # cells with these flags are shown but not run, as in the tests
-LIMIT = 300  # seconds that one cell may take: machine code may have to be compiled first, on a machine with other work
+LIMIT = 180  # seconds that one cell may take: machine code may have to be compiled first, on a machine with other work
 LIBRARIES = ("numpy", "pandas", "bokeh", "pydantic", "nbclient")
 
 
@@ -105,8 +107,12 @@ class CellFailed(Exception):
     "A cell raised while the site was built."
 
 
+class KernelStuck(CellFailed):
+    "A kernel did not start, died, or did not answer in time; the notebook may be run again in a new one."
+
+
 def run(notebook: Notebook) -> dict[str, list]:
-    "Execute one notebook in its own kernel and folder; the outputs by cell id."
+    "Execute one notebook in its own kernel and folder; the outputs by cell id. A cell that takes too long is reported with the place where it stands."
     import nbformat
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
@@ -127,24 +133,43 @@ def run(notebook: Notebook) -> dict[str, list]:
     kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=this_python, transport="ipc", ip=str(workspace / "kernel"))
     client = NotebookClient(nb, km=kernel, timeout=LIMIT, kernel_name="python3",
                             resources={"metadata": {"path": str(notebook.path.parent)}}, record_timing=False, extra_arguments=["--log-level=40"])
-    where = os.path.relpath(notebook.path, ROOT)
+    where, told = os.path.relpath(notebook.path, ROOT), workspace / "threads.txt"
+    startup = workspace / ".ipython" / "profile_default" / "startup" / "00_threads.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text(f"__import__('faulthandler').enable(open({str(told)!r}, 'w'))\n", encoding="utf-8")
     try:
         with client.setup_kernel(env=env, cwd=str(notebook.path.parent)):
             for index, cell in enumerate(nb.cells):
                 try:
                     client.execute_cell(cell, index)
-                except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-                    what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error).strip()
-                    raise CellFailed(f"{where}, cell #{cell.id}: {what}\n{indent(cell.source)}") from None
+                except CellExecutionError as error:
+                    raise CellFailed(f"{where}, cell #{cell.id}: {error.ename}: {error.evalue}\n{indent(cell.source)}") from None
+                except (CellTimeoutError, DeadKernelError) as error:
+                    found = standing(kernel, told)
+                    raise KernelStuck(f"{where}, cell #{cell.id}: {str(error).splitlines()[0]}\n{indent(cell.source)}\n{found}") from None
     except RuntimeError as error:  # no kernel
-        raise CellFailed(f"{where}: no kernel could be started: {error}") from None
+        raise KernelStuck(f"{where}: no kernel could be started: {error}") from None
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
     return {c.id: json.loads(json.dumps(c.outputs)) for c in nb.cells}
 
 
-def indent(source: str) -> str:
-    return "\n".join("    " + line for line in source.strip().splitlines()[:12])
+def standing(kernel, told: Path) -> str:
+    "End a kernel that does not answer, and say in which lines its threads were, the one with the cell first."
+    with contextlib.suppress(OSError, AttributeError):
+        os.kill(kernel.provisioner.pid, signal.SIGABRT)
+    text = ""
+    for _ in range(100):
+        text = told.read_text(encoding="utf-8") if told.exists() else ""
+        if "Current thread" in text and text.endswith("\n"):
+            break
+        time.sleep(0.1)
+    cell, others = text[text.find("Current thread"):], text[max(text.find("Fatal Python error"), 0):text.find("Current thread")]
+    return indent(f"{cell[:3000]}\n{others[:3000]}", 80)
+
+
+def indent(source: str, lines: int = 12) -> str:
+    return "\n".join("    " + line for line in source.strip().splitlines()[:lines])
 
 
 def outputs(notebooks: list[Notebook], cache: Path, workers: int = 2, say=print, keep_going: bool = False) -> dict[str, dict[str, list]]:
@@ -164,7 +189,11 @@ def outputs(notebooks: list[Notebook], cache: Path, workers: int = 2, say=print,
     def one(job):
         n, store, wanted = job
         start = time.perf_counter()
-        result = run(n)
+        try:
+            result = run(n)
+        except KernelStuck as error:
+            say(f"  again: {error}")
+            result = run(n)
         part = store.with_suffix(".part")
         part.write_text(json.dumps({"key": wanted, "outputs": result}), encoding="utf-8")
         part.replace(store)
