@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from html.parser import HTMLParser
@@ -191,6 +192,16 @@ def test_a_failing_cell_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(nb), encoding="utf-8")
     with pytest.raises(execute.CellFailed, match=r"broken\.ipynb, cell #bad: ZeroDivisionError"):
         execute.run(Notebook(path))
+
+
+def test_no_kernel_outlives_its_page(tmp_path: Path) -> None:
+    """Two hundred kernels that wait for nothing fill the memory of a machine."""
+    cell = {"cell_type": "code", "id": "pid", "metadata": {}, "outputs": [], "execution_count": None, "source": "import os\nprint(os.getpid())"}
+    path = tmp_path / "short.ipynb"
+    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}), encoding="utf-8")
+    process = int(execute.run(Notebook(path))["pid"][0]["text"])
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
 
 
 def test_a_cell_that_does_not_end_is_named_with_the_place_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

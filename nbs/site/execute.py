@@ -138,7 +138,7 @@ def run(notebook: Notebook) -> dict[str, list]:
     startup.parent.mkdir(parents=True)
     startup.write_text(f"__import__('faulthandler').enable(open({str(told)!r}, 'w'))\n", encoding="utf-8")
     try:
-        with client.setup_kernel(env=env, cwd=str(notebook.path.parent)):
+        with client.setup_kernel(cleanup_kc=True, env=env, cwd=str(notebook.path.parent)):  # a manager of one's own is not shut down otherwise
             for index, cell in enumerate(nb.cells):
                 try:
                     client.execute_cell(cell, index)

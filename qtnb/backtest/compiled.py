@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numba import typeof
 
 from .costs import NoCosts
 from .kernel import play
@@ -86,15 +87,20 @@ def kernel_inputs(
 # %% ../../nbs/backtest/04u_compiled.ipynb #d7ba7bf6
 def is_compiled(
     function: Any,  # a function made by `machine_code.compiled`
+    last: object,  # its last argument: each kind of it has its own machine code
 ) -> bool:  # whether its machine code is loaded or kept
     "Whether calling a function will not have to compile it."
     kept = getattr(function._cache, "_cache_file", None)
-    return bool(function.signatures) or bool(kept is not None and kept._load_index())
+    known = [*function.signatures, *(key[0] for key in (kept._load_index() if kept is not None else ()))]
+    return any(signature[-1] == typeof(last) for signature in known)
 
 
-def announce() -> None:
+def announce(
+    function: Any,  # the part of the kernel that is about to be called
+    exits: int | None,  # its last argument
+) -> None:
     "Tell people that the kernel is about to be compiled, if it is."
-    if not is_compiled(play):
+    if not is_compiled(function, exits):
         print("qtnb compiles its back-test kernel: some seconds, once on this machine.", file=sys.stderr, flush=True)
 
 # %% ../../nbs/backtest/04u_compiled.ipynb #3d2c7487
@@ -135,15 +141,16 @@ def run_compiled(
     identity: Callable[[], str],  # what the run is, asked for when names are needed
 ) -> CompiledRun | None:  # None when only the event path can tell what happens
     "Run a back-test through the kernel."
-    announce()
     inputs, instruments, length = kernel_inputs(backtest, decisions), list(backtest.instruments.values()), len(backtest.bars)
     units = np.array([(i.multiplier, i.lot_size, lots_per_unit(i.lot_size), i.tick_size) for i in instruments], dtype=np.float64)
     orders = int(np.count_nonzero(decisions.weights == decisions.weights))
-    orders = 3 * orders + 2 if inputs.terms["exits"][0] else orders  # each fill may bring two exits
+    exits = 1 if inputs.terms["exits"][0] else None
+    orders = 3 * orders + 2 if exits else orders  # each fill may bring two exits
     room, ended = orders + 16, FULL
+    announce(play, exits)
     while ended == FULL:
         tables = open_tables(units, backtest.cash, orders=orders, fills=room, actions=len(backtest.actions))
-        ended, room = play(*inputs, tables), 2 * room
+        ended, room = play(*inputs, tables, exits), 2 * room
     state, first = tables.state[0], backtest.first
     ledger, equity = tables.ledger[: state["lines"]], np.empty(length - first)
     if ended != DONE or not equity_curve(inputs.panel.close, ledger, units[:, 0].copy(), backtest.cash, first, equity):

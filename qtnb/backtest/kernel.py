@@ -186,11 +186,11 @@ def fetch_all(closes, opens, volumes, row):
 
 # %% ../../nbs/backtest/04q_kernel.ipynb #a1kernplay
 @compiled
-def play(panel, terms_of_run, parts, plan, tables):
-    "Run decisions through the bars; DONE, FULL or UNKNOWN."
+def play(panel, terms_of_run, parts, plan, tables, exits):
+    "Run decisions through the bars; DONE, FULL or UNKNOWN. `exits` is 1 or None; with None nothing of stops and targets is compiled."
     terms, state, symbols, orders, fills = terms_of_run[0], tables.state[0], tables.symbols, tables.orders, tables.fills
     ledger, queue, opens, closes, volumes = tables.ledger, tables.queue, panel.open, panel.close, panel.volume
-    length, decided, acted, k, a, row = panel.ts.size, plan.rows.size, plan.action_rows.size, 0, 0, -1
+    length, decided, acted, k, a, row = panel.ts.size, plan.rows.size, plan.action_rows.size, np.int64(0), np.int64(0), np.int64(-1)
     while True:
         row += 1
         if state.pending == 0 and state.exits == 0:
@@ -204,7 +204,7 @@ def play(panel, terms_of_run, parts, plan, tables):
                 return UNKNOWN
             a += 1
         kept, state.before = 0, state.orders
-        if terms.exits == 1:
+        if exits is not None:
             done = meet_row(panel, terms, parts, tables, row)
             if done != DONE:
                 return done

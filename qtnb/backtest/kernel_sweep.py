@@ -255,7 +255,7 @@ def fresh_tables(first, symbols, own, orders, fills, ledger, alerts, queue):
 
 
 @compiled
-def run_many(function, columns, panel, terms, parts, plan, first, symbols, parameters, states, edges, per_year, moments, outcome):
+def run_many(function, columns, panel, terms, parts, plan, first, symbols, parameters, states, edges, per_year, moments, outcome, exits):
     "Run a rule with every parameter set."
     length, width, begin = panel.close.shape[0], panel.close.shape[1], terms[0].first
     rows, weights, equity, scratch = np.empty(length, np.int64), np.empty((length, width)), np.empty(length - begin), np.empty(length - begin - 1)
@@ -267,7 +267,7 @@ def run_many(function, columns, panel, terms, parts, plan, first, symbols, param
     for m in range(parameters.shape[0]):
         count = function(columns, 0, length, parameters[m], states[edges[m] : edges[m + 1]], rows, weights)
         wanted, ended, known, lines = weights_in(rows, weights, count, length), UNKNOWN, 0, 0
-        wanted = 3 * wanted + 2 if terms[0].exits == 1 and wanted >= 0 else wanted  # each fill may bring two exits
+        wanted = 3 * wanted + 2 if exits is not None and wanted >= 0 else wanted  # each fill may bring two exits
         if wanted > orders.size:
             orders, queue = np.empty(2 * wanted, ORDER), np.empty(2 * wanted, np.int64)
         more = wanted + 16
@@ -276,7 +276,7 @@ def run_many(function, columns, panel, terms, parts, plan, first, symbols, param
                 fills, ledger = np.empty(2 * more, FILL), np.empty(2 * more + actions, LEDGER)
             tables = fresh_tables(first, symbols, own, orders, fills, ledger, alerts, queue)
             decided = Plan(rows[:count], weights[:count], plan.action_rows, plan.action_columns, plan.action_kinds, plan.action_values)
-            ended, more = play(panel, terms, parts, decided, tables), 2 * fills.size
+            ended, more = play(panel, terms, parts, decided, tables, exits), 2 * fills.size
             outcome.figures[m, 4], lines = tables.state[0].fills, tables.state[0].lines
             if ended != FULL:
                 break
@@ -342,7 +342,6 @@ def sweep_rules(
     workers: int = 1,  # threads
 ) -> Swept:
     "Run every parameter set of a rule."
-    announce()
     bars, count, none = backtest.bars, len(rules.parameters), Decisions(np.empty(0, np.int64), np.empty((0, len(backtest.bars.symbols))))
     units = [(i.multiplier, i.lot_size, lots_per_unit(i.lot_size), i.tick_size) for i in backtest.instruments.values()]
     inputs, tables = kernel_inputs(backtest, none), open_tables(np.array(units, dtype=np.float64), backtest.cash, orders=0, fills=0)
@@ -353,12 +352,13 @@ def sweep_rules(
     asked = (typeof(columns), int64, int64, vector, vector, *wanted)
     function: Any = compile_rule(rules.function)
     function.compile(asked)
-    step = count if workers == 1 else _STRETCH
+    step, exits = count if workers == 1 else _STRETCH, 1 if inputs.terms["exits"][0] else None
     calls = _calls(function, (columns, *inputs, tables.state, tables.symbols), rules, (float(per_year), int(moments)), outcome, max(step, 1))
     if calls:
-        run: Any = run_many.compile((types.FunctionType(int64(*asked)), *map(typeof, calls[0][1:])))
+        announce(run_many, exits)
+        run: Any = run_many.compile((types.FunctionType(int64(*asked)), *map(typeof, calls[0][1:]), typeof(exits)))
         with ThreadPoolExecutor(workers) as pool:
-            deque(pool.map(lambda call: run(*call), calls), maxlen=0)
+            deque(pool.map(lambda call: run(*call, exits), calls), maxlen=0)
     figures = outcome.figures[:, :5]
     if moments:
         more = [_moments(a, b, c, n) for (a, b, c), n in zip(outcome.figures[:, 5:].tolist(), outcome.known.tolist(), strict=True)]

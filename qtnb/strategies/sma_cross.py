@@ -47,44 +47,41 @@ def cross_rows(
     width, size = close.shape[1], slow + _HEAD
     total, row_of, above, decided = np.empty(slow + _BLOCK), np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.bool_), np.zeros(_BLOCK, np.bool_)
     for first in range(start, stop, _BLOCK):
-        end, base = min(first + _BLOCK, stop), count
-        if width == 1 and state[0] >= slow - 1:  # one symbol, as long as it has no gap
-            prices, total[:slow], running, last = close[first:end, 0], state[_HEAD:], state[_HEAD + slow - 1], state[1] != 0.0
-            for t in range(end - first):
-                running += prices[t]
-                total[slow + t] = running
-                over = (running - total[slow - fast + t]) * slow > (running - total[t]) * fast
-                if over != last:
-                    rows[count], weights[count, 0], last = first + t, parameters[2] if over else 0.0, over
-                    count += 1
-            if running == running:
-                state[0], state[1], state[_HEAD:] = state[0] + end - first, 1.0 if last else 0.0, total[end - first : end - first + slow]
-                continue
-            count = base
+        end, base, straight = min(first + _BLOCK, stop), count, False
         for n in range(width):
             mine = state[n * size : (n + 1) * size]
-            total[:slow] = mine[_HEAD:]
-            there, running = 0, mine[_HEAD + slow - 1]
-            for t in range(first, end):
-                price = close[t, n]
-                if price == price:
-                    running += price
-                    total[slow + there], row_of[there] = running, t
-                    there += 1
-            now, near, far = total[slow : slow + there], total[slow - fast : slow - fast + there], total[:there]
-            for k in range(there):
-                above[k] = (now[k] - near[k]) * slow > (now[k] - far[k]) * fast
-            last = mine[1] != 0.0
-            for k in range(max(slow - 1 - int(mine[0]), 0), there):
-                if above[k] != last:
-                    slot, last = row_of[k] - first, above[k]
-                    if not decided[slot]:
-                        decided[slot] = True
-                        for other in range(width):
-                            weights[base + slot, other] = np.nan
-                    weights[base + slot, n] = parameters[2] if last else 0.0
-            mine[0], mine[1], mine[_HEAD:] = mine[0] + there, 1.0 if last else 0.0, total[there : there + slow]
-        for slot in range(end - first):
+            for k in range(slow):
+                total[k] = mine[_HEAD + k]
+            there, running, last = 0, mine[_HEAD + slow - 1], mine[1] != 0.0
+            if width == 1 and mine[0] >= slow - 1:  # one symbol, as long as it has no gap
+                for t in range(end - first):
+                    running += close[first + t, 0]
+                    total[slow + t] = running
+                    over = (running - total[slow - fast + t]) * slow > (running - total[t]) * fast
+                    if over != last:
+                        rows[count], weights[count, 0], last = first + t, parameters[2] if over else 0.0, over
+                        count += 1
+                straight, there = running == running, end - first
+            if not straight:
+                there, running, last, count = 0, mine[_HEAD + slow - 1], mine[1] != 0.0, base
+                for t in range(first, end):
+                    if close[t, n] == close[t, n]:
+                        running += close[t, n]
+                        total[slow + there], row_of[there] = running, t
+                        there += 1
+                for k in range(there):
+                    above[k] = (total[slow + k] - total[slow - fast + k]) * slow > (total[slow + k] - total[k]) * fast
+                for k in range(max(slow - 1 - int(mine[0]), 0), there):
+                    if above[k] != last:
+                        slot, last = row_of[k] - first, above[k]
+                        if not decided[slot]:
+                            decided[slot] = True
+                            weights[base + slot, :] = np.nan
+                        weights[base + slot, n] = parameters[2] if last else 0.0
+            mine[0], mine[1] = mine[0] + there, 1.0 if last else 0.0
+            for k in range(slow):
+                mine[_HEAD + k] = total[there + k]
+        for slot in range(0 if straight else end - first):
             if decided[slot]:
                 for n in range(width):
                     weights[count, n] = weights[base + slot, n]
