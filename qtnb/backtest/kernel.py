@@ -20,10 +20,10 @@ from qtnb.backtest.kernel_tables import (
     ACCEPTED, AUCTION_OVER, CANCELED, DENIED, DONE, EXPIRED, FILLED, FULL, MAX_ALERTS, NO_REASON, OFF_LOT, PARTIAL, SESSION_OVER, SPLIT, SPLIT_AWAY, UNKNOWN,
     known_price,
 )
-from ..utils.machine_code import compiled, inlined
+from ..utils.machine_code import compiled, inlined, uncounted
 
 # %% ../../nbs/backtest/04q_kernel.ipynb #7d78e8de
-@compiled
+@uncounted
 def act(plan, tables, place):
     "Let a corporate action take effect, first in the account and then on the orders that work; False when it cannot be told here."
     n, value, row = plan.action_columns[place], plan.action_values[place], plan.action_rows[place]
@@ -56,7 +56,7 @@ def act(plan, tables, place):
     return True
 
 # %% ../../nbs/backtest/04q_kernel.ipynb #a772504f
-@compiled
+@uncounted
 def equity_at(close, symbols, cash, row):
     "Cash and the worth of what is held, at the last known closes; not finite when one of them is not."
     total = 0.0 + cash
@@ -102,14 +102,14 @@ def aim(terms, symbol, weight, equity, price, working):
     return symbol.missing == symbol.missing
 
 
-@compiled
+@uncounted
 def warn(state, alert, row, n, number, weight, price):
     "Write an alert down."
     alert.row, alert.column, alert.order, alert.weight, alert.price = row, n, number, weight, price
     state.alerts += 1
 
 # %% ../../nbs/backtest/04q_kernel.ipynb #6c427677
-@compiled
+@uncounted
 def write_order(order, symbol, row, n, quantity):
     "Write an order for a signed quantity; whether it may leave."
     size = abs(quantity)
@@ -185,7 +185,7 @@ def fetch_all(closes, opens, volumes, row):
     fetch(volumes, row + 1)  # type: ignore[call-arg]
 
 # %% ../../nbs/backtest/04q_kernel.ipynb #a1kernplay
-@compiled
+@uncounted
 def play(panel, terms_of_run, parts, plan, tables, exits):
     "Run decisions through the bars; DONE, FULL or UNKNOWN. `exits` is 1 or None; with None nothing of stops and targets is compiled."
     terms, state, symbols, orders, fills = terms_of_run[0], tables.state[0], tables.symbols, tables.orders, tables.fills

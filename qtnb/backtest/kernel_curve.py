@@ -8,7 +8,7 @@ __all__ = ['mark_one', 'mark_several', 'hold', 'last_close', 'curve_of_one', 'eq
 # %% ../../nbs/backtest/04r_kernel_curve.ipynb #fa0c33b6
 import numpy as np
 
-from ..utils.machine_code import compiled, inlined
+from ..utils.machine_code import compiled, inlined, uncounted
 
 # %% ../../nbs/backtest/04r_kernel_curve.ipynb #a41f7281
 @inlined
@@ -21,7 +21,7 @@ def mark_one(close, n, quantity, multiplier, price, cash, start, stop, equity, f
     return price
 
 
-@compiled
+@uncounted
 def mark_several(close, columns, count, quantity, multiplier, price, cash, start, stop, equity, first):
     "Equity over a stretch in which several symbols are held, added in the order of the columns."
     for t in range(start, stop):
@@ -35,7 +35,7 @@ def mark_several(close, columns, count, quantity, multiplier, price, cash, start
         equity[t - first] = total
 
 # %% ../../nbs/backtest/04r_kernel_curve.ipynb #53e24a09
-@compiled
+@uncounted
 def hold(columns, count, n, quantity):
     "Bring the ordered list of held columns up to date; how many there are."
     place = 0
@@ -54,7 +54,7 @@ def hold(columns, count, n, quantity):
     return count
 
 # %% ../../nbs/backtest/04r_kernel_curve.ipynb #e15f6523
-@compiled
+@uncounted
 def last_close(closes, row):
     "The last close up to a row; NaN when there is none."
     while row >= 0 and closes[row] != closes[row]:
@@ -62,7 +62,7 @@ def last_close(closes, row):
     return closes[row] if row >= 0 else np.nan
 
 
-@compiled
+@uncounted
 def curve_of_one(close, ledger, multiplier, cash, first, equity):
     "Write equity at each bar of a panel of one symbol; False when it was held without a price."
     closes, length, quantity, line = close.reshape(-1), close.shape[0], 0.0, 0

@@ -17,14 +17,14 @@ from .kernel_numbers import fee_of, floor_lots, price_and_fee
 from qtnb.backtest.kernel_tables import (
     ACCEPTED, ASKED, AUCTION_OVER, CANCELED, DONE, EXPIRED, FILLED, FULL, GROUP_FILLED, NO_REASON, SESSION_OVER, UNKNOWN,
 )
-from ..utils.machine_code import compiled
+from ..utils.machine_code import compiled, uncounted
 
 # %% ../../nbs/backtest/04p_kernel_exits.ipynb #010dc435
 RULES = ("open", "stop", "stop_gap", "limit_open", "limit_through", "limit_touch")
 STOP, STOP_GAP, LIMIT_OPEN, LIMIT_THROUGH, LIMIT_TOUCH = 1, 2, 3, 4, 5
 
 
-@compiled
+@uncounted
 def path_of(mode, held, o, h, l, c):
     "The four points of a bar in the order in which they are visited."
     up, down = h - o, o - l
@@ -33,7 +33,7 @@ def path_of(mode, held, o, h, l, c):
     return o, l, h, c
 
 
-@compiled
+@uncounted
 def stop_meets(path, sign, stop):
     "Where a path reaches a stop; `sign` is +1 when a rising price wakes it."
     a, b, c, d = path
@@ -48,7 +48,7 @@ def stop_meets(path, sign, stop):
     return -1.0, math.nan, 0
 
 
-@compiled
+@uncounted
 def limit_meets(path, sign, limit, through):
     "Where a path fills a limit order; `sign` is +1 for a buy."
     a, b, c, d = path
@@ -64,7 +64,7 @@ def limit_meets(path, sign, limit, through):
     return -1.0, math.nan, 0
 
 # %% ../../nbs/backtest/04p_kernel_exits.ipynb #0045d7ef
-@compiled
+@uncounted
 def withdraw(state, symbol, orders, status, why, value):
     "End the exits of a symbol that still work."
     for number in (symbol.stop, symbol.target):
@@ -75,7 +75,7 @@ def withdraw(state, symbol, orders, status, why, value):
     symbol.stop = symbol.target = -1
 
 
-@compiled
+@uncounted
 def write_exit(terms, state, symbol, order, row, n, kind, first):
     "Write the stop (kind 1) or the target (kind 2) of a position; `first` numbers the pair. Its own number, -1 when there is none."
     held, distance = symbol.position, terms.stop_loss if kind == 1 else terms.take_profit
@@ -93,7 +93,7 @@ def write_exit(terms, state, symbol, order, row, n, kind, first):
     return state.orders - 1
 
 
-@compiled
+@uncounted
 def protect(terms, state, symbol, orders, row, n):
     "Place the exits of a position anew."
     withdraw(state, symbol, orders, CANCELED, ASKED, 0.0)
@@ -104,7 +104,7 @@ def protect(terms, state, symbol, orders, row, n):
         state.exits += 1
 
 
-@compiled
+@uncounted
 def average_in(symbol, held, change, price):
     "Bring the average price of a position up to date, as `core.holding` does; `held` is the position before the change."
     total = held + change
@@ -119,7 +119,7 @@ def average_in(symbol, held, change, price):
 MEETING = np.dtype([("place", np.float64), ("price", np.float64), ("number", np.int64), ("rank", np.int64), ("rule", np.int64)])
 
 
-@compiled
+@uncounted
 def lay_exit(panel, terms, symbol, order, number, row, n, meeting):
     "Lay an exit along the path of its bar; False when the bar does not meet it."
     low, high, sign = panel.low[row, n], panel.high[row, n], order.sign * 1.0
@@ -136,7 +136,7 @@ def lay_exit(panel, terms, symbol, order, number, row, n, meeting):
     return True
 
 
-@compiled
+@uncounted
 def lay(panel, terms, tables, row, meetings):
     "Lay all orders of a row out; how many there are."
     state, symbols, orders, count = tables.state[0], tables.symbols, tables.orders, 0
@@ -158,7 +158,7 @@ def lay(panel, terms, tables, row, meetings):
     return count
 
 
-@compiled
+@uncounted
 def earliest(meetings, count):
     "The place in the list of what happens next: by place on the path, rank and number."
     best = 0
@@ -169,7 +169,7 @@ def earliest(meetings, count):
     return best
 
 # %% ../../nbs/backtest/04p_kernel_exits.ipynb #c7838e93
-@compiled
+@uncounted
 def is_first_chance(panel, row, n, placed):
     "Whether no bar between the placing of an order and a row could have met it."
     for t in range(row - 1, placed, -1):
@@ -179,7 +179,7 @@ def is_first_chance(panel, row, n, placed):
     return True
 
 
-@compiled
+@uncounted
 def leave(panel, terms, parts, tables, meeting, row):
     "Close a position by its exit; False when it cannot be told here."
     state, orders = tables.state[0], tables.orders
@@ -206,7 +206,7 @@ def leave(panel, terms, parts, tables, meeting, row):
     return True
 
 
-@compiled
+@uncounted
 def enter(panel, terms, parts, tables, meeting, row):
     "Trade a market order, and place the exits of its position anew; False when it cannot be told here."
     state, orders = tables.state[0], tables.orders

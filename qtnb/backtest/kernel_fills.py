@@ -10,7 +10,7 @@ import math
 
 from .kernel_numbers import lots_for, price_and_fee, room_in
 from .kernel_tables import CANCELED, CASH_CUT, FILLED, NO_BUDGET, NO_CASH, PARTIAL, session_at
-from ..utils.machine_code import compiled, inlined
+from ..utils.machine_code import inlined, uncounted
 
 # %% ../../nbs/backtest/04m_kernel_fills.ipynb #f9e21703
 @inlined
@@ -35,14 +35,14 @@ def enter_fill(state, symbol, order, fill, quantity, price, fee):
     return True
 
 
-@compiled
+@uncounted
 def note(state, symbol, line, row, n):
     "Write a line of the ledger."
     line.row, line.column, line.quantity, line.cash = row, n, symbol.position, state.cash
     state.lines += 1
 
 # %% ../../nbs/backtest/04m_kernel_fills.ipynb #05367fea
-@compiled
+@uncounted
 def is_over(panel, order, row):
     "Whether the session of an order's first chance lies before this row; notes the session by which it must have had one."
     session = session_at(panel, row)
@@ -53,7 +53,7 @@ def is_over(panel, order, row):
     return order.session < session
 
 
-@compiled
+@uncounted
 def ends_now(panel, terms, order, row, there):
     "Whether an order that is left over ends with this row, having met a bar or not; notes its sessions."
     is_over(panel, order, row)
@@ -62,14 +62,14 @@ def ends_now(panel, terms, order, row, there):
     return terms.daily == 1 and order.session == session_at(panel, row)
 
 
-@compiled
+@uncounted
 def end(symbol, order, status, why):
     "End an order."
     order.status, order.why = status, why
     symbol.waiting -= 1
 
 # %% ../../nbs/backtest/04m_kernel_fills.ipynb #e86f9b84
-@compiled
+@uncounted
 def afforded(terms, parts, state, symbol, order, quantity, room, reference, volume, low, high):
     "How much of a quantity is traded once the money of the order and of the account are counted; 0 ends the order, NaN cannot be told here."
     sign, cash, budget = 1.0 if order.sign > 0 else -1.0, math.inf, order.budget if order.fills == 0 else math.nan

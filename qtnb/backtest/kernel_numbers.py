@@ -11,10 +11,10 @@ import math
 import numpy as np
 
 from .kernel_terms import NO_SLIP, PER_UNIT, SLIP_BPS, SLIP_SPREAD, SLIP_TICKS, VALUE_BPS
-from ..utils.machine_code import compiled, inlined
+from ..utils.machine_code import compiled, inlined, uncounted
 
 # %% ../../nbs/backtest/04g_kernel_numbers.ipynb #4ffc6210
-@compiled
+@uncounted
 def floor_lots(
     quantity: float,  # signed quantity, base units
     lot: float,  # size of a lot, base units
@@ -35,7 +35,7 @@ def floor_lots(
     return math.copysign(whole / inverse if inverse > 0.0 else whole * lot, quantity)
 
 # %% ../../nbs/backtest/04g_kernel_numbers.ipynb #ea0b802e
-@compiled
+@uncounted
 def is_off_step(
     value: float,  # a quantity, positive
     step: float,  # the lot
@@ -73,7 +73,7 @@ def exact_sum(
     return _rounded(partials, used)
 
 
-@compiled
+@uncounted
 def _rounded(partials, used):
     "The sum of partial sums that do not overlap, half to even."
     used -= 1
@@ -93,7 +93,7 @@ def _rounded(partials, used):
     return high
 
 # %% ../../nbs/backtest/04g_kernel_numbers.ipynb #aa9b4377
-@compiled
+@uncounted
 def _part(row, quantity, price, multiplier):
     "Fee by one part of a model."
     kind, rate, minimum, maximum = row
@@ -111,6 +111,15 @@ def _part(row, quantity, price, multiplier):
 
 
 @compiled
+def _several(parts, rate, quantity, price, multiplier):
+    "Fee by three parts or more, rounded once."
+    fees = np.empty(parts.shape[0])
+    for k in range(fees.size):
+        fees[k] = _part((parts[k, 0], parts[k, rate], parts[k, 2], parts[k, 3]), quantity, price, multiplier)
+    return exact_sum(fees, fees.size)
+
+
+@uncounted
 def fee_of(
     parts: np.ndarray,  # (M, 5) kind, rate, minimum, maximum, rate of an order that rested
     least: float,  # smallest fee of an execution; NaN = none
@@ -127,14 +136,11 @@ def fee_of(
         fee = _part((parts[0, 0], parts[0, rate], parts[0, 2], parts[0, 3]), quantity, price, multiplier)
         fee += _part((parts[1, 0], parts[1, rate], parts[1, 2], parts[1, 3]), quantity, price, multiplier)
     else:
-        several = np.empty(count)
-        for k in range(count):
-            several[k] = _part((parts[k, 0], parts[k, rate], parts[k, 2], parts[k, 3]), quantity, price, multiplier)
-        fee = exact_sum(several, count)
+        fee = _several(parts, rate, quantity, price, multiplier)
     return least if least > fee else fee
 
 # %% ../../nbs/backtest/04g_kernel_numbers.ipynb #8102ee0a
-@compiled
+@uncounted
 def slipped(
     kind: int,  # NO_SLIP to SLIP_SHARE
     first: float,  # numbers of the kind
@@ -165,7 +171,7 @@ def slipped(
     return moved if 0.0 < moved < math.inf else math.nan
 
 # %% ../../nbs/backtest/04g_kernel_numbers.ipynb #4e1d6eeb
-@compiled
+@uncounted
 def room_in(terms, symbol, row, volume):
     "What the bar of a symbol leaves for its orders; NaN when it cannot be told here."
     if terms.participation != terms.participation:
@@ -193,7 +199,7 @@ def price_and_fee(terms, parts, symbol, sign, quantity, reference, volume, low, 
 STEPS, _FREE = 64, 8  # of the search, as in `fill_rules`
 
 
-@compiled
+@uncounted
 def lots_for(terms, parts, symbol, sign, money, reference, volume, low, high):
     "The quantity that a sum of money pays for; 0 when it pays for no lot, NaN when it cannot be told here."
     if not (reference > 0.0 and 0.0 < money < math.inf):

@@ -22,11 +22,11 @@ from .kernel import play
 from .kernel_curve import equity_curve
 from .kernel_tables import ALERT, DONE, FILL, FULL, LEDGER, MAX_ALERTS, ORDER, STATE, SYMBOL, UNKNOWN, Plan, Tables, open_tables
 from .kernel_terms import lots_per_unit
-from ..utils.machine_code import compiled
+from ..utils.machine_code import compiled, uncounted
 from ..strategies.base import Columns, Decisions, Rule, compile_rule
 
 # %% ../../nbs/backtest/04v_kernel_sweep.ipynb #f82c5b66
-@compiled
+@uncounted
 def block_sum(values):
     "The sum of at most 128 numbers, in eight strands."
     count = values.size
@@ -102,7 +102,7 @@ class Room(NamedTuple):
     block: np.ndarray  # (128,) numbers of one
 
 
-@compiled
+@uncounted
 def take_returns(equity, count, returns, room):
     "Write returns; their sum."
     blocks = cut_blocks(count, room.edges)
@@ -115,7 +115,7 @@ def take_returns(equity, count, returns, room):
     return join_blocks(room.sums, count)
 
 
-@compiled
+@uncounted
 def sum_of_powers(returns, count, mean, power, room):
     "The sum of a power, 2 to 4, of distances from the mean, in the blocks that `take_returns` has laid out."
     k, start = 0, 0
@@ -131,7 +131,7 @@ def sum_of_powers(returns, count, mean, power, room):
     return join_blocks(room.sums, count)
 
 
-@compiled
+@uncounted
 def deepest_fall(equity):
     "Lowest value over its running peak, less one, of positive numbers; 1 when a value is not positive."
     peak, depth, edge = equity[0], 0.0, equity[0]
@@ -147,7 +147,7 @@ def deepest_fall(equity):
     return depth if equity[0] > 0.0 else 1.0
 
 # %% ../../nbs/backtest/04v_kernel_sweep.ipynb #c04kfig2
-@compiled
+@uncounted
 def ruin_of(equity):
     "Number of the first value that is not above zero; -1 when the curve begins with it, or is not finite."
     found, total = -1, 0.0
@@ -157,7 +157,7 @@ def ruin_of(equity):
     return found if total == 0.0 and found > 0 else -1
 
 
-@compiled
+@uncounted
 def dispersion(returns, count, mean, squares):
     "Sample standard deviation; 0 when it is only rounding, as `evaluation.performance` has it."
     deviation = math.sqrt(squares / (count - 1))
@@ -169,7 +169,7 @@ def dispersion(returns, count, mean, squares):
     return deviation if deviation > _EPSILON * (1.0 + largest) else 0.0
 
 
-@compiled
+@uncounted
 def figures_of_curve(equity, per_year, moments, room, returns, found):
     "Write figures and returns of a curve; how many returns there are until ruin, or -1 when only the event path can tell."
     count, last = equity.size - 1, equity[equity.size - 1]
@@ -229,7 +229,7 @@ class Outcome(NamedTuple):
     ended: np.ndarray  # (M,) kernel_tables.DONE, or how else the run ended
 
 
-@compiled
+@uncounted
 def weights_in(rows, weights, count, length):
     "How many weights say something; -1 when decisions do not fit the panel."
     wanted, before = 0, -1

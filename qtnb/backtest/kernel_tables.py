@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .kernel_terms import lots_per_unit
-from ..utils.machine_code import compiled
+from ..utils.machine_code import uncounted
 
 # %% ../../nbs/backtest/04l_kernel_tables.ipynb #f52ff0c8
 DAY_NS = 86_400_000_000_000
@@ -133,7 +133,7 @@ def open_tables(
     return Tables(state, symbols, *room, np.empty(orders, np.int64))
 
 # %% ../../nbs/backtest/04l_kernel_tables.ipynb #b076988f
-@compiled
+@uncounted
 def known_price(close, symbol, row, n):
     "The last close of a symbol up to a row; NaN before the first one."
     t, seen = row, symbol.seen
@@ -147,7 +147,7 @@ def known_price(close, symbol, row, n):
     return symbol.price
 
 
-@compiled
+@uncounted
 def session_at(panel, row):
     "The number of the session to which a row belongs."
     ts = panel.ts[row]
