@@ -2043,6 +2043,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'qtnb.core.bars.Bars.__getitem__': ('core/bars.html#bars.__getitem__', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars.Bars.fingerprint': ('core/bars.html#bars.fingerprint', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars.Bars.from_frame': ('core/bars.html#bars.from_frame', 'qtnb/core/bars.py'),
+                                'qtnb.core.bars.Bars.has_idle': ('core/bars.html#bars.has_idle', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars.Bars.row': ('core/bars.html#bars.row', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars.Bars.select': ('core/bars.html#bars.select', 'qtnb/core/bars.py'),
                                 'qtnb.core.bars.Bars.to_frame': ('core/bars.html#bars.to_frame', 'qtnb/core/bars.py'),

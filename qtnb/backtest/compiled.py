@@ -27,7 +27,7 @@ from .kernel_exits import RULES
 from qtnb.backtest.kernel_tables import (
     ASKED, AUCTION_OVER, CASH_CUT, DONE, FULL, GROUP_FILLED, NO_BUDGET, NO_CASH, OFF_LOT, SESSION_OVER, SPLIT_AWAY, STATUSES, TERMS, Panel, Plan, open_tables,
 )
-from .kernel_terms import fee_terms, lots_per_unit, slip_terms
+from .kernel_terms import SLIP_SHARE, fee_terms, lots_per_unit, slip_terms
 from ..utils.machine_code import compiled
 from ..core.bars import Bars
 from ..core.book import Book, Curve, account_curve
@@ -61,7 +61,8 @@ def terms_of(
     terms["least"], terms["charges"] = fees.least, not isinstance(backtest.costs, NoCosts)
     terms["slip"], (terms["slip_a"], terms["slip_b"], terms["slip_c"]) = slip
     terms["participation"] = math.nan if fill.participation is None else fill.participation
-    terms["without_volume"], terms["clip"], terms["daily"] = fill.fill_without_volume, fill.clip, bars.interval == "1d"
+    terms["without_volume"], terms["clip"], terms["daily"] = fill.fill_without_volume or not bars.has_idle, fill.clip, bars.interval == "1d"
+    terms["skip_volume"] = fill.participation is None and slip[0] != SLIP_SHARE
     terms["max_orders"] = backtest.max_orders if backtest.max_orders is not None else max(1000, 10 * len(bars.symbols))
     terms["first"], terms["within_cash"] = backtest.first, fill.within_cash
     rebalance = backtest.strategies[0].rebalance

@@ -210,9 +210,8 @@ def play(panel, terms_of_run, parts, plan, tables, exits):
                 return done
             kept = state.pending
         for place in range(kept, state.pending):
-            number = queue[place]
-            order, n = orders[number], orders[number].column
-            symbol, close = symbols[n], closes[row, n]
+            number, order = queue[place], orders[queue[place]]
+            n, symbol, close = order.column, symbols[order.column], closes[row, order.column]
             if row > order.row + 1 and terms.at_close == 0 and is_over(panel, order, row):
                 end(symbol, order, EXPIRED, SESSION_OVER)
                 continue
@@ -221,7 +220,8 @@ def play(panel, terms_of_run, parts, plan, tables, exits):
                     return FULL
                 low, high = (panel.low[row, n], panel.high[row, n]) if terms.clip == 1 else (0.0, 0.0)
                 fill = fills[state.fills]
-                done = trade(terms, parts, state, symbol, order, fill, row, close if terms.at_close == 1 else opens[row, n], volumes[row, n], low, high)
+                volume, shown = math.nan if terms.skip_volume == 1 else volumes[row, n], close if terms.at_close == 1 else opens[row, n]
+                done = trade(terms, parts, state, symbol, order, fill, row, shown, volume, low, high)
                 if done < 0:
                     return UNKNOWN
                 if done > 0:

@@ -50,7 +50,8 @@ TERMS = np.dtype([
     ("participation", np.float64),  # largest share of a bar's volume; NaN = no cap
     ("slip", np.int64),  # kind of slippage
     ("charges", np.int64),  # 1 when there are fees at all
-    ("without_volume", np.int64),  # 1 when a bar of zero volume can fill
+    ("without_volume", np.int64),  # 1 when a bar of zero volume can fill, or none has it
+    ("skip_volume", np.int64),  # 1 when neither quantity nor price of a fill depends on the volume
     ("clip", np.int64),  # 1 when a price after slippage is kept between low and high
     ("daily", np.int64),  # 1 when a bar is a session
     ("max_orders", np.int64),  # most orders of one instant

@@ -9,6 +9,7 @@ __all__ = ['FIELDS', 'ADJUSTMENTS', 'DAY_NS', 'Bars', 'bars_from_frame', 'bars_t
 # %% ../../nbs/core/00b_bars.ipynb #6f4134c6
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,11 @@ class Bars(_Panel):
     def row(self, row: int) -> dict[str, Bar]:
         "The bars of one instant, as `row_bars` gives them."
         return row_bars(self, row)
+
+    @cached_property
+    def has_idle(self) -> bool:
+        "Whether some bar traded nothing: a volume of zero; remembered likewise."
+        return bool((self.volume == 0.0).any())
 
     def fingerprint(self) -> str:
         "SHA-256 of the content, as `fingerprint` computes it; remembered, since a panel does not change."
@@ -335,3 +341,4 @@ class BarsWindow(Bars):
             setattr(self, name, _read_only(self._room[name][:rows]))
         self._mark, self._session = _read_only(self._room["mark"][:rows]), _read_only(self._room_session[:rows])
         self._print = None
+        self.__dict__.pop("has_idle", None)

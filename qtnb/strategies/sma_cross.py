@@ -49,13 +49,13 @@ def cross_rows(
     for first in range(start, stop, _BLOCK):
         end, base, straight = min(first + _BLOCK, stop), count, False
         for n in range(width):
-            mine = state[n * size : (n + 1) * size]
+            mine, prices = state[n * size : (n + 1) * size], close[first:end, n]
             for k in range(slow):
                 total[k] = mine[_HEAD + k]
             there, running, last = 0, mine[_HEAD + slow - 1], mine[1] != 0.0
             if width == 1 and mine[0] >= slow - 1:  # one symbol, as long as it has no gap
                 for t in range(end - first):
-                    running += close[first + t, 0]
+                    running += prices[t]
                     total[slow + t] = running
                     over = (running - total[slow - fast + t]) * slow > (running - total[t]) * fast
                     if over != last:

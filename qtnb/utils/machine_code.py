@@ -70,6 +70,9 @@ def follow(
         kept._source_stamp = (kept._source_stamp, *ingredients(made.py_func))
 
 
+_jit: Any = njit  # its types do not name all of its options
+
+
 def _kept(function: Callable[..., Any], made: Any) -> Any:
     "Keep machine code beside the module, if the function lies in one."
     if os.path.isfile(function.__code__.co_filename):
@@ -82,18 +85,18 @@ def compiled(
     function: Callable[..., Any],  # a function that numba can compile
 ) -> Any:  # the compiled function; call it as before
     "Compile a function at its first use, and keep the machine code until something that it is made of changes."
-    return _kept(function, njit(error_model="numpy", _nrt=True)(function))  # said aloud: else the caller's choice would hold
+    return _kept(function, _jit(error_model="numpy", _nrt=True)(function))  # said aloud: else the caller's choice would hold
 
 
 def uncounted(
     function: Callable[..., Any],  # a function that numba can compile, and that makes no array
 ) -> Any:  # the compiled function; call it as before
     "Compile as `compiled` does, without counting references to arrays; a function that makes an array is refused when it is compiled."
-    return _kept(function, njit(error_model="numpy", _nrt=False)(function))
+    return _kept(function, _jit(error_model="numpy", _nrt=False)(function))
 
 
 def inlined(
     function: Callable[..., Any],  # a function that numba can compile, and that makes no array
 ) -> Any:  # the compiled function
     "Compile as `uncounted` does, and let the machine code be copied into whatever calls it: for the smallest functions of a hot loop."
-    return _kept(function, njit(error_model="numpy", forceinline=True, _nrt=False)(function))
+    return _kept(function, _jit(error_model="numpy", forceinline=True, _nrt=False)(function))
