@@ -4502,6 +4502,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'qtnb/evaluation/trials.py')},
             'qtnb.features.labeling.events': { 'qtnb.features.labeling.events.Points': ( 'features/labeling_events.html#points',
                                                                                          'qtnb/features/labeling/events.py'),
+                                               'qtnb.features.labeling.events._marked': ( 'features/labeling_events.html#_marked',
+                                                                                          'qtnb/features/labeling/events.py'),
                                                'qtnb.features.labeling.events._pairs': ( 'features/labeling_events.html#_pairs',
                                                                                          'qtnb/features/labeling/events.py'),
                                                'qtnb.features.labeling.events._places': ( 'features/labeling_events.html#_places',

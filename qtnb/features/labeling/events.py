@@ -6,7 +6,7 @@
 __all__ = ['Events', 'Unfinished', 'Points', 'row_names', 'column_names', 'find_events', 'check_alike', 'price_matrix',
            'label_table', 'check_labels', 'label_rows', 'at_events', 'comparable', 'label_times', 'cut_short']
 
-# %% ../../../nbs/features/20_labeling_events.ipynb #da8fdd33
+# %% ../../../nbs/features/20_labeling_events.ipynb #0a65e8e0
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +17,7 @@ import pandas as pd
 from ...core.errors import DataError, ParameterError
 from ..panels import Panel, to_matrix
 
-# %% ../../../nbs/features/20_labeling_events.ipynb #994ef0b3
+# %% ../../../nbs/features/20_labeling_events.ipynb #97ea6f3d
 Events = pd.DataFrame | pd.Series | pd.Index | np.ndarray | Sequence[Any] | None  # None = every row with a price
 
 
@@ -49,7 +49,7 @@ def column_names(
         return pd.Index([0 if given.name is None else given.name])
     return pd.RangeIndex(1 if np.ndim(given) == 1 else np.shape(given)[1])
 
-# %% ../../../nbs/features/20_labeling_events.ipynb #fe9d7eb3
+# %% ../../../nbs/features/20_labeling_events.ipynb #76f2cb6d
 def _places(names: pd.Index, wanted: Any, what: str) -> np.ndarray:
     "The number of each name; a DataError names the first that is not there."
     found = names.get_indexer(pd.Index(wanted))
@@ -70,6 +70,12 @@ def _pairs(events: Any) -> tuple[Any, Any]:
     return listed, None
 
 
+def _marked(mask: np.ndarray) -> Points:
+    "The places where a T x N mask is true; arrays of their own, so that machine code meets one kind."
+    rows, columns = (np.ascontiguousarray(each) for each in np.nonzero(mask))
+    return Points(rows, columns, pd.RangeIndex(len(rows)))
+
+
 def find_events(
     prices: Panel,  # T x N, the panel in which events happen
     events: Events = None,  # boolean panel; table with `ts` (or `t0`) and `symbol`; list of times or (time, symbol); None = every row with a price
@@ -77,14 +83,12 @@ def find_events(
     "Find events in a panel; a DataError names one that is not there."
     times, symbols = row_names(prices), column_names(prices)
     if events is None:
-        rows, columns = np.nonzero(~np.isnan(to_matrix(prices, "prices")))
-        return Points(rows, columns, pd.RangeIndex(len(rows)))
+        return _marked(~np.isnan(to_matrix(prices, "prices")))
     given: Any = events
     table = isinstance(given, pd.DataFrame) and ("ts" in given or "t0" in given)
     if not table and isinstance(given, (pd.DataFrame, pd.Series, np.ndarray)) and np.asarray(given).dtype == bool:
         check_alike(given, prices, "events")
-        rows, columns = np.nonzero(np.asarray(given).reshape(len(times), len(symbols)))
-        return Points(rows, columns, pd.RangeIndex(len(rows)))
+        return _marked(np.asarray(given).reshape(len(times), len(symbols)))
     if not table and isinstance(given, pd.DataFrame):
         raise DataError(f"`events` was a table with the columns {list(given.columns)[:5]}; "
                         "pass booleans in the shape of the panel, or a table with `ts` and `symbol`.")
@@ -96,7 +100,7 @@ def find_events(
     columns = np.zeros(len(rows), np.int64) if names is None else _places(symbols, names, "symbol")
     return Points(rows, columns, given.index if table else pd.RangeIndex(len(rows)))
 
-# %% ../../../nbs/features/20_labeling_events.ipynb #db476346
+# %% ../../../nbs/features/20_labeling_events.ipynb #103fc6e8
 def check_alike(
     panel: Any,  # the panel to check
     prices: Any,  # the panel it must line up with
@@ -123,7 +127,7 @@ def price_matrix(
     values[~(values > 0)] = np.nan
     return values
 
-# %% ../../../nbs/features/20_labeling_events.ipynb #26e87d10
+# %% ../../../nbs/features/20_labeling_events.ipynb #f0fb4399
 def label_table(
     prices: Panel,  # T x N, the panel of the events
     points: Points,  # where labels begin
@@ -136,7 +140,7 @@ def label_table(
     data = {"symbol": column_names(prices).take(points.columns), "t0": times.take(points.rows), "t1": until.where(~missing) if missing.any() else until}
     return pd.DataFrame({name: getattr(values, "array", values) for name, values in data.items()} | more, index=points.index, copy=False)
 
-# %% ../../../nbs/features/20_labeling_events.ipynb #3612befb
+# %% ../../../nbs/features/20_labeling_events.ipynb #f0723285
 def check_labels(
     labels: pd.DataFrame,  # a table of labels
     *columns: str,  # further columns that are needed
@@ -173,7 +177,7 @@ def at_events(
     points = find_events(panel, labels)
     return pd.Series(to_matrix(panel)[points.rows, points.columns], index=labels.index)
 
-# %% ../../../nbs/features/20_labeling_events.ipynb #be301b17
+# %% ../../../nbs/features/20_labeling_events.ipynb #35a96623
 def comparable(
     times: Any,  # datetimes of any unit, or numbers; shape (E,)
     name: str,  # what errors call it
@@ -203,7 +207,7 @@ def label_times(
         raise DataError(f"{int((end < begin).sum())} labels have a `t1` before their `t0`; a label ends when it is known; exchange the two columns.")
     return begin, end
 
-# %% ../../../nbs/features/20_labeling_events.ipynb #a3dcf976
+# %% ../../../nbs/features/20_labeling_events.ipynb #8883ad2c
 Unfinished = Literal["missing", "last"]
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['forward_returns', 'scale_matrix', 'scaled_forward_returns', 'forward_labels']
 
-# %% ../../../nbs/features/21_labeling_forward_returns.ipynb #b1cc8b15
+# %% ../../../nbs/features/21_labeling_forward_returns.ipynb #b024b39f
 import numpy as np
 import pandas as pd
 
@@ -13,7 +13,7 @@ from ...core.errors import DataError, ParameterError
 from .events import Events, check_alike, find_events, label_table, price_matrix
 from ..panels import Panel, check_count, like_panel, to_matrix
 
-# %% ../../../nbs/features/21_labeling_forward_returns.ipynb #e26f21ab
+# %% ../../../nbs/features/21_labeling_forward_returns.ipynb #7d7c0733
 def _forward(values: np.ndarray, horizon: int) -> np.ndarray:
     "P(t + horizon) / P(t) - 1, NaN where either price is missing."
     result = np.full_like(values, np.nan)
@@ -31,7 +31,7 @@ def forward_returns(
     check_count("horizon", horizon)
     return like_panel(prices, _forward(price_matrix(prices), horizon))
 
-# %% ../../../nbs/features/21_labeling_forward_returns.ipynb #18d7b7b4
+# %% ../../../nbs/features/21_labeling_forward_returns.ipynb #4737be30
 def scale_matrix(
     scale: Panel,  # T x N volatility, fractions
     prices: Panel,  # T x N, what it must line up with
@@ -55,7 +55,7 @@ def scaled_forward_returns(
     check_count("horizon", horizon)
     return like_panel(prices, _forward(price_matrix(prices), horizon) / (scale_matrix(scale, prices) * np.sqrt(horizon)))
 
-# %% ../../../nbs/features/21_labeling_forward_returns.ipynb #74c1122d
+# %% ../../../nbs/features/21_labeling_forward_returns.ipynb #d1ac1101
 def forward_labels(
     prices: Panel,  # T x N prices, rows in time order
     horizon: int = 1,  # rows to look forward, >= 1
