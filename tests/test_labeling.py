@@ -94,7 +94,7 @@ RULES = [
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize(("scaled", "sided", "barred"), [(True, False, False), (True, True, False), (True, False, True), (True, True, True)])
 def test_every_label_is_that_of_the_slow_reference(rule: Barriers, scaled: bool, sided: bool, barred: bool) -> None:
-    """540 events per case, with gaps, exact touches, both sides, closes and bars."""
+    """540 events per case, with gaps, both sides, closes and bars."""
     touches = set()
     for seed in range(2):
         panels = _panels(seed)
@@ -115,6 +115,18 @@ def test_every_label_is_that_of_the_slow_reference(rule: Barriers, scaled: bool,
                 assert row["return"] == pytest.approx(gained, rel=1e-12, abs=1e-15)
     timed = not barred and rule.horizon != 500  # the bars are wide, so that horizontal barriers come first
     assert touches >= ({"time"} if timed else set()) | ({"target"} if rule.target else set()) | ({"stop"} if rule.stop else set())
+
+
+def test_a_price_at_the_barrier_touches_it() -> None:
+    """64 with a width of 1/32 has its barriers at 62 and 66 to the bit; one tick nearer nothing happens. Closes and bars, long and short."""
+    rule, flat = Barriers(1 / 32, 1 / 32, 1, expired="zero"), np.array([64.0, 64.0])
+    for price, label in [(66.0, 1.0), (65.99, 0.0), (62.0, -1.0), (62.01, 0.0)]:
+        path = np.array([64.0, price])
+        assert triple_barrier(path, rule, events=[0])["label"].tolist() == [label]
+        assert triple_barrier(path, rule, events=[0], side=-np.ones(2))["label"].tolist() == [-label]
+        bars = {"high": np.maximum(path, flat), "low": np.minimum(path, flat)}
+        assert triple_barrier(flat, rule, events=[0], **bars)["label"].tolist() == [label]
+        assert triple_barrier(flat, rule, events=[0], side=-np.ones(2), **bars)["label"].tolist() == [-label]
 
 
 def test_the_stop_multiple_works_without_a_side() -> None:

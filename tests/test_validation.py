@@ -61,7 +61,7 @@ def _cases(draw: Any) -> tuple[pd.DataFrame, int, int, int]:
     return pd.DataFrame({"t0": begin, "t1": begin + np.array(lengths)}), groups, draw(st.integers(1, groups - 1)), draw(st.integers(0, 5))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(_cases())
 def test_splits_are_those_of_the_definition(case: tuple[pd.DataFrame, int, int, int]) -> None:
     """No training label touches a test label or begins in the embargo, and no other row is lost."""
@@ -85,9 +85,8 @@ def test_splits_are_those_of_the_definition(case: tuple[pd.DataFrame, int, int, 
     assert (counts == math.comb(groups - 1, tested - 1)).all()
     paths = splitter.assemble([test for _, test in found])
     assert paths.shape == (n, math.comb(groups, tested) * tested // groups) and (paths == np.arange(n)[:, None]).all()
-    for p in range(paths.shape[1]):  # a path uses each test of a group once
-        assert len({tuple(splitter.paths[p])}) == 1 and all(g in chosen[s] for g, s in enumerate(splitter.paths[p]))
-    assert all(len(set(splitter.paths[:, g])) == paths.shape[1] for g in range(groups))
+    assert all(g in chosen[s] for path in splitter.paths for g, s in enumerate(path))
+    assert all(len(set(splitter.paths[:, g])) == paths.shape[1] for g in range(groups))  # no test of a group serves twice
 
 
 def test_rows_whose_label_reaches_into_the_test_are_purged() -> None:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PurgedKFold', 'CombinatorialPurgedCV']
 
-# %% ../../nbs/features/27_validation.ipynb #323bc028
+# %% ../../nbs/features/27_validation.ipynb #0e720304
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ..core.errors import DataError, ParameterError
 from .labeling.events import label_times
 from .panels import check_count
 
-# %% ../../nbs/features/27_validation.ipynb #90f5d081
+# %% ../../nbs/features/27_validation.ipynb #df627134
 @dataclass(frozen=True, eq=False)
 class _Plan:
     "Groups of rows, and how far their labels reach."
@@ -50,7 +50,8 @@ class _Plan:
 def _free(begin: np.ndarray, until: np.ndarray, embargo: int | pd.Timedelta) -> np.ndarray:
     "The first row that begins after each end and the embargo."
     if isinstance(embargo, pd.Timedelta):
-        return np.searchsorted(begin, until + embargo.as_unit("ns").value, side="right")
+        span: Any = embargo
+        return np.searchsorted(begin, until + span.as_unit("ns").value, side="right")
     starts = np.append(np.flatnonzero(np.append(True, begin[1:] != begin[:-1])), len(begin))
     moment = np.searchsorted(begin[starts[:-1]], until, side="right") + embargo
     return starts[np.minimum(moment, len(starts) - 1)]
@@ -67,7 +68,7 @@ def _plan(begin: np.ndarray, end: np.ndarray, groups: int, embargo: int | pd.Tim
     reach = np.searchsorted(begin[cuts], end, side="right") - 1
     return _Plan(edges, reach.astype(np.int32), _free(begin, np.maximum.reduceat(end, cuts), embargo))
 
-# %% ../../nbs/features/27_validation.ipynb #bb3b44de
+# %% ../../nbs/features/27_validation.ipynb #cca57f6b
 class _Labels:
     "The labels that a splitter was made for."
 
@@ -87,7 +88,7 @@ class _Labels:
     def plan(self, X: Any, groups: int) -> _Plan:
         "Groups of the rows of X."
         begin, end = self.begin, self.end
-        index = getattr(X, "index", None)
+        index: Any = getattr(X, "index", None)
         if isinstance(index, pd.Index) and self.index is not None and not index.equals(self.index):
             rows = self.index.get_indexer(index) if self.index.is_unique else np.array([-1])
             if (rows < 0).any():
@@ -116,7 +117,7 @@ def _splits(plan: _Plan, chosen: Iterator[tuple[int, ...]]) -> Iterator[tuple[np
                             "pass fewer groups, shorter labels or a smaller embargo.")
         yield train, test
 
-# %% ../../nbs/features/27_validation.ipynb #3fcbc583
+# %% ../../nbs/features/27_validation.ipynb #534b8123
 class PurgedKFold:
     "K folds in time, without the training labels that touch a test or begin in the embargo after it."
 
@@ -148,7 +149,7 @@ class PurgedKFold:
         "What it was made with."
         return f"PurgedKFold(<{len(self._labels.begin)} labels>, folds={self.folds}, embargo={self.embargo!r})"
 
-# %% ../../nbs/features/27_validation.ipynb #363e23b1
+# %% ../../nbs/features/27_validation.ipynb #ea36d53d
 class CombinatorialPurgedCV:
     "Every choice of test groups, purged and embargoed like `PurgedKFold`; the tests make up whole paths."
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['trend_scanning']
 
-# %% ../../../nbs/features/23_labeling_trend_scanning.ipynb #f638f9ad
+# %% ../../../nbs/features/23_labeling_trend_scanning.ipynb #df8c8af1
 import numpy as np
 import pandas as pd
 
@@ -14,7 +14,7 @@ from .events import Events, Unfinished, cut_short, find_events, label_table, row
 from ..panels import Panel, check_count, to_matrix
 from ...utils.machine_code import compiled
 
-# %% ../../../nbs/features/23_labeling_trend_scanning.ipynb #db2f57df
+# %% ../../../nbs/features/23_labeling_trend_scanning.ipynb #640bffc1
 @compiled
 def _scan(
     values: np.ndarray,  # N x T
@@ -52,7 +52,7 @@ def _scan(
             best[e], trend[e], seen[e] = value, place, reached
     return best, trend, seen
 
-# %% ../../../nbs/features/23_labeling_trend_scanning.ipynb #59d00760
+# %% ../../../nbs/features/23_labeling_trend_scanning.ipynb #a9d5def8
 def trend_scanning(
     prices: Panel,  # T x N prices or their logarithms, rows in time order
     shortest: int = 5,  # values in the shortest window, >= 3
