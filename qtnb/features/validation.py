@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['PurgedKFold', 'CombinatorialPurgedCV']
 
-# %% ../../nbs/features/27_validation.ipynb #0e720304
+# %% ../../nbs/features/27_validation.ipynb #fcfb0786
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import combinations
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..core.errors import DataError, ParameterError
 from .labeling.events import label_times
 from .panels import check_count
 
-# %% ../../nbs/features/27_validation.ipynb #df627134
+# %% ../../nbs/features/27_validation.ipynb #b86cee32
 @dataclass(frozen=True, eq=False)
 class _Plan:
     "Groups of rows, and how far their labels reach."
@@ -47,17 +48,16 @@ class _Plan:
         return np.flatnonzero(keep), test
 
 
-def _free(begin: np.ndarray, until: np.ndarray, embargo: int | pd.Timedelta) -> np.ndarray:
+def _free(begin: np.ndarray, until: np.ndarray, embargo: int | timedelta) -> np.ndarray:
     "The first row that begins after each end and the embargo."
-    if isinstance(embargo, pd.Timedelta):
-        span: Any = embargo
-        return np.searchsorted(begin, until + span.as_unit("ns").value, side="right")
+    if isinstance(embargo, timedelta):
+        return np.searchsorted(begin, until + pd.Timedelta(embargo).as_unit("ns").value, side="right")
     starts = np.append(np.flatnonzero(np.append(True, begin[1:] != begin[:-1])), len(begin))
     moment = np.searchsorted(begin[starts[:-1]], until, side="right") + embargo
     return starts[np.minimum(moment, len(starts) - 1)]
 
 
-def _plan(begin: np.ndarray, end: np.ndarray, groups: int, embargo: int | pd.Timedelta) -> _Plan:
+def _plan(begin: np.ndarray, end: np.ndarray, groups: int, embargo: int | timedelta) -> _Plan:
     "Cut rows into groups; a DataError when there are too few."
     if len(begin) < groups:
         raise DataError(f"there were {len(begin)} labels for {groups} groups; a group needs at least one; pass fewer groups or more labels.")
@@ -68,16 +68,16 @@ def _plan(begin: np.ndarray, end: np.ndarray, groups: int, embargo: int | pd.Tim
     reach = np.searchsorted(begin[cuts], end, side="right") - 1
     return _Plan(edges, reach.astype(np.int32), _free(begin, np.maximum.reduceat(end, cuts), embargo))
 
-# %% ../../nbs/features/27_validation.ipynb #cca57f6b
+# %% ../../nbs/features/27_validation.ipynb #875b744b
 class _Labels:
     "The labels that a splitter was made for."
 
-    def __init__(self, labels: pd.DataFrame, embargo: int | pd.Timedelta):
+    def __init__(self, labels: pd.DataFrame, embargo: int | timedelta):
         "Check labels and embargo."
         self.index = labels.index if isinstance(labels, pd.DataFrame) else None
         self.begin, self.end = label_times(labels)
-        if isinstance(embargo, pd.Timedelta):
-            if embargo < pd.Timedelta(0):
+        if isinstance(embargo, timedelta):
+            if embargo < timedelta(0):
                 raise ParameterError(f"`embargo` was {embargo}; it is a span of time of at least 0; pass pd.Timedelta(0) for none.")
             if not isinstance(pd.Index(labels["t0"]), pd.DatetimeIndex):
                 raise DataError(f"`embargo` was {embargo}, but `t0` holds {labels['t0'].dtype}; pass a number of moments, or labels with datetimes.")
@@ -117,7 +117,7 @@ def _splits(plan: _Plan, chosen: Iterator[tuple[int, ...]]) -> Iterator[tuple[np
                             "pass fewer groups, shorter labels or a smaller embargo.")
         yield train, test
 
-# %% ../../nbs/features/27_validation.ipynb #534b8123
+# %% ../../nbs/features/27_validation.ipynb #58f99c2f
 class PurgedKFold:
     "K folds in time, without the training labels that touch a test or begin in the embargo after it."
 
@@ -126,7 +126,7 @@ class PurgedKFold:
         labels: pd.DataFrame,  # `t0` and `t1` of every row of X, in order of `t0`
         folds: int = 5,  # how many, at least 2
         *,
-        embargo: int | pd.Timedelta = 0,  # after the last label of a test: a number of moments, or a span of time
+        embargo: int | timedelta = 0,  # after the last label of a test: a number of moments, or a span of time
     ):
         "Check the labels once."
         self.folds, self.embargo = check_count("folds", folds, 2), embargo
@@ -149,7 +149,7 @@ class PurgedKFold:
         "What it was made with."
         return f"PurgedKFold(<{len(self._labels.begin)} labels>, folds={self.folds}, embargo={self.embargo!r})"
 
-# %% ../../nbs/features/27_validation.ipynb #ea36d53d
+# %% ../../nbs/features/27_validation.ipynb #9f3dd3a4
 class CombinatorialPurgedCV:
     "Every choice of test groups, purged and embargoed like `PurgedKFold`; the tests make up whole paths."
 
@@ -159,7 +159,7 @@ class CombinatorialPurgedCV:
         groups: int = 6,  # N, at least 2
         test_groups: int = 2,  # k, tested in each split, from 1 to N - 1
         *,
-        embargo: int | pd.Timedelta = 0,  # after the last label of each tested group: a number of moments, or a span of time
+        embargo: int | timedelta = 0,  # after the last label of each tested group: a number of moments, or a span of time
     ):
         "Check the labels once."
         self.groups, self.test_groups, self.embargo = check_count("groups", groups, 2), check_count("test_groups", test_groups), embargo

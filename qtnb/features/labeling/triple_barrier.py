@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['Barriers', 'triple_barrier']
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #6e9475e9
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #47188434
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -18,14 +19,14 @@ from .forward_returns import scale_matrix
 from ..panels import Panel, check_count, to_matrix
 from ...utils.machine_code import compiled
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #21931a32
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #d48edaf2
 @dataclass(frozen=True)
 class Barriers:
     "How far away the three ways out are."
 
     target: float | None = 1.0  # profit, in multiples of the scale or as a fraction of the entry price; None = none
     stop: float | None = 1.0  # loss, likewise and positive; None = none
-    horizon: int | pd.Timedelta | None = 20  # time, in rows or as a span; None = to the end of the data
+    horizon: int | timedelta | None = 20  # time, in rows or as a span; None = to the end of the data
     expired: Literal["sign", "zero"] = "sign"  # the label when time is up: the sign of the return, or 0
     unfinished: Unfinished = "missing"  # where the data ends before any barrier: no label, or judged by its "last" price
 
@@ -35,8 +36,8 @@ class Barriers:
             value = getattr(self, name)
             if value is not None and (isinstance(value, (bool, str)) or not 0.0 < value < np.inf):
                 raise ParameterError(f"`{name}` was {value!r}; a barrier is a finite distance above 0; pass None to leave it out.")
-        if isinstance(self.horizon, pd.Timedelta):
-            if not self.horizon > pd.Timedelta(0):
+        if isinstance(self.horizon, timedelta):
+            if not self.horizon > timedelta(0):
                 raise ParameterError(f"`horizon` was {self.horizon}; time runs forward; pass a span above 0.")
         elif self.horizon is not None:
             check_count("horizon", self.horizon)
@@ -46,7 +47,7 @@ class Barriers:
             raise ParameterError("`target`, `stop` and `horizon` were all None; a label needs at least one barrier; pass one.")
         cut_short(self.unfinished)
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #8b096c91
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #3e877fae
 @compiled
 def _walk(
     close: np.ndarray,  # N x T, one instrument in a row, so that a walk reads memory in order
@@ -82,13 +83,13 @@ def _walk(
             ends[e], prices[e] = seen, close[c, seen]
     return ends, prices, touched
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #e74e8325
-def _verticals(prices: Panel, points: Points, horizon: int | pd.Timedelta | None) -> np.ndarray:
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #b87332a3
+def _verticals(prices: Panel, points: Points, horizon: int | timedelta | None) -> np.ndarray:
     "The row of the vertical barrier of each event; T or more where it lies past the end."
     times = row_names(prices)
     if horizon is None:
         return np.full(len(points.rows), len(times))
-    if not isinstance(horizon, pd.Timedelta):
+    if not isinstance(horizon, timedelta):
         return points.rows + horizon
     if not isinstance(times, pd.DatetimeIndex):
         raise DataError(f"`horizon` was {horizon}, but the rows of `prices` are {times.dtype} and no datetimes; pass a number of rows, or a frame with times.")
@@ -113,7 +114,7 @@ def _panels(prices: Panel, high: Panel | None, low: Panel | None) -> tuple[np.nd
                         "a bar has low <= close <= high; mend the panels.")
     return close, top, bottom
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #e84b47e5
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #a076f760
 _TOUCHES = ["target", "stop", "time"]
 
 
@@ -134,7 +135,7 @@ def _levels(barriers: Barriers, entry: np.ndarray, width: np.ndarray, sign: np.n
     down = entry * (1.0 - np.where(sign > 0, stop, target) * width)
     return np.where(unknown, np.nan, up), np.where(unknown, np.nan, down)
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #ea0f4ad0
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #71857eb3
 def triple_barrier(
     prices: Panel,  # T x N closes, rows in time order
     barriers: Barriers,  # their distances
