@@ -136,6 +136,28 @@ def test_the_stop_multiple_works_without_a_side() -> None:
     assert near == ["stop"] and far == ["target"]
 
 
+# Rows from t0 to t1 by mlfinpy 0.1.2, get_events with pt_sl=[3, 2], target 0.01, a vertical barrier of 21 days and a side, on the path below
+MLFINPY_ROWS = {
+    1.0: [
+        12, 9, 6, 3, 3, 15, 7, 9, 4, 15, 12, 9, 6, 7, 5, 2, 13, 10, 15, 3, 7, 4, 13, 10, 15, 15, 13, 3, 5, 15, 15, 12, 3, 9, 4, 3, 10, 7, 5, 4, 6, 3,
+        4, 7, 4, 9, 6, 7, 2, 8, 5, 5, 3, 11, 8, 7, 5, 10, 4, 2,
+    ],
+    -1.0: [
+        7, 4, 6, 4, 5, 9, 3, 15, 8, 15, 9, 6, 3, 4, 4, 2, 15, 15, 13, 4, 7, 4, 8, 5, 7, 4, 1, 10, 3, 4, 15, 15, 3, 15, 6, 15, 9, 6, 4, 2, 8, 6, 10, 7,
+        3, 2, 3, 14, 4, 11, 8, 6, 3, 10, 7, 5, 2, 15, 7, 4,
+    ],
+}
+
+
+def test_another_library_ends_labels_in_the_same_rows() -> None:
+    """With a side mlfinpy agrees (without one it takes the target's multiple for the stop); its numbers were written down by a run of it."""
+    days = pd.bdate_range("2020-01-01", periods=200)
+    path = pd.Series(100 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.01, 200))), days)
+    for side, rows in MLFINPY_ROWS.items():
+        labels = triple_barrier(path, Barriers(0.03, 0.02, pd.Timedelta(days=21)), events=days[:180:3], side=pd.Series(side, days))
+        assert (days.get_indexer(labels["t1"]) - days.get_indexer(labels["t0"])).tolist() == rows
+
+
 def test_a_label_past_the_end_is_missing_and_not_cut_short() -> None:
     """No method gives a truncated label unless it is asked to."""
     close = _panels(3, gaps=False)["close"]

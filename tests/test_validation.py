@@ -130,6 +130,37 @@ def test_the_paths_of_the_book() -> None:
         assert len(paths) == math.comb(groups, tested) * tested / groups
 
 
+# Training rows, as ranges, of skfolio 1.12.2, and its get_path_ids():
+# CombinatorialPurgedCV(n_folds=6, n_test_folds=2, purged_size=3, embargo_size=2) on 60 rows
+SKFOLIO_TRAIN = [
+    [(25, 60)],
+    [(15, 17), (35, 60)],
+    [(15, 27), (45, 60)],
+    [(15, 37), (55, 60)],
+    [(15, 47)],
+    [(0, 7), (35, 60)],
+    [(0, 7), (25, 27), (45, 60)],
+    [(0, 7), (25, 37), (55, 60)],
+    [(0, 7), (25, 47)],
+    [(0, 17), (45, 60)],
+    [(0, 17), (35, 37), (55, 60)],
+    [(0, 17), (35, 47)],
+    [(0, 27), (55, 60)],
+    [(0, 27), (45, 47)],
+    [(0, 37)],
+]
+SKFOLIO_PATHS = [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0], [1, 1], [2, 1], [3, 1], [4, 1], [2, 2], [3, 2], [4, 2], [3, 3], [4, 3], [4, 4]]
+
+
+def test_another_library_makes_the_same_splits_and_paths() -> None:
+    """skfolio purges by numbers of rows, which labels of one length make the same; its numbers were written down by a run of it."""
+    splitter = CombinatorialPurgedCV(_rows(60, 3), 6, 2, embargo=2)
+    for (train, _), ranges in zip(splitter.split(), SKFOLIO_TRAIN, strict=True):
+        assert train.tolist() == [row for a, b in ranges for row in range(a, b)]
+    chosen = list(combinations(range(6), 2))
+    assert [[splitter.paths[:, g].tolist().index(s) for g in these] for s, these in enumerate(chosen)] == SKFOLIO_PATHS
+
+
 def test_one_group_at_a_time_is_k_fold() -> None:
     """The combinatorial splitter with one test group is the k-fold one."""
     labels = _rows(77, 4)
