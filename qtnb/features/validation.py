@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PurgedKFold', 'CombinatorialPurgedCV']
 
-# %% ../../nbs/features/27_validation.ipynb #fcfb0786
+# %% ../../nbs/features/27_validation.ipynb #94de11ae
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from ..core.errors import DataError, ParameterError
 from .labeling.events import label_times
 from .panels import check_count
 
-# %% ../../nbs/features/27_validation.ipynb #b86cee32
+# %% ../../nbs/features/27_validation.ipynb #073d8c98
 @dataclass(frozen=True, eq=False)
 class _Plan:
     "Groups of rows, and how far their labels reach."
@@ -68,7 +68,7 @@ def _plan(begin: np.ndarray, end: np.ndarray, groups: int, embargo: int | timede
     reach = np.searchsorted(begin[cuts], end, side="right") - 1
     return _Plan(edges, reach.astype(np.int32), _free(begin, np.maximum.reduceat(end, cuts), embargo))
 
-# %% ../../nbs/features/27_validation.ipynb #875b744b
+# %% ../../nbs/features/27_validation.ipynb #2a5e42f8
 class _Labels:
     "The labels that a splitter was made for."
 
@@ -117,7 +117,7 @@ def _splits(plan: _Plan, chosen: Iterator[tuple[int, ...]]) -> Iterator[tuple[np
                             "pass fewer groups, shorter labels or a smaller embargo.")
         yield train, test
 
-# %% ../../nbs/features/27_validation.ipynb #58f99c2f
+# %% ../../nbs/features/27_validation.ipynb #3e3a42f8
 class PurgedKFold:
     "K folds in time, without the training labels that touch a test or begin in the embargo after it."
 
@@ -149,7 +149,7 @@ class PurgedKFold:
         "What it was made with."
         return f"PurgedKFold(<{len(self._labels.begin)} labels>, folds={self.folds}, embargo={self.embargo!r})"
 
-# %% ../../nbs/features/27_validation.ipynb #9f3dd3a4
+# %% ../../nbs/features/27_validation.ipynb #bd15f601
 class CombinatorialPurgedCV:
     "Every choice of test groups, purged and embargoed like `PurgedKFold`; the tests make up whole paths."
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Barriers', 'triple_barrier']
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #47188434
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #1122272c
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from .forward_returns import scale_matrix
 from ..panels import Panel, check_count, to_matrix
 from ...utils.machine_code import compiled
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #d48edaf2
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #56dfa60d
 @dataclass(frozen=True)
 class Barriers:
     "How far away the three ways out are."
@@ -47,7 +47,7 @@ class Barriers:
             raise ParameterError("`target`, `stop` and `horizon` were all None; a label needs at least one barrier; pass one.")
         cut_short(self.unfinished)
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #3e877fae
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #8b096c91
 @compiled
 def _walk(
     close: np.ndarray,  # N x T, one instrument in a row, so that a walk reads memory in order
@@ -83,7 +83,7 @@ def _walk(
             ends[e], prices[e] = seen, close[c, seen]
     return ends, prices, touched
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #b87332a3
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #d441e3b4
 def _verticals(prices: Panel, points: Points, horizon: int | timedelta | None) -> np.ndarray:
     "The row of the vertical barrier of each event; T or more where it lies past the end."
     times = row_names(prices)
@@ -114,7 +114,7 @@ def _panels(prices: Panel, high: Panel | None, low: Panel | None) -> tuple[np.nd
                         "a bar has low <= close <= high; mend the panels.")
     return close, top, bottom
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #a076f760
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #e84b47e5
 _TOUCHES = ["target", "stop", "time"]
 
 
@@ -135,7 +135,7 @@ def _levels(barriers: Barriers, entry: np.ndarray, width: np.ndarray, sign: np.n
     down = entry * (1.0 - np.where(sign > 0, stop, target) * width)
     return np.where(unknown, np.nan, up), np.where(unknown, np.nan, down)
 
-# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #71857eb3
+# %% ../../../nbs/features/22_labeling_triple_barrier.ipynb #ea0f4ad0
 def triple_barrier(
     prices: Panel,  # T x N closes, rows in time order
     barriers: Barriers,  # their distances
