@@ -60,6 +60,7 @@ docs: $(DEV) ## build the documentation site into _docs/
 bench: $(DEV) ## measure the engine against a bare loop, the data layer against plain pyarrow and ArcticDB; with QTNB_PEERS other engines too
 	@$(PY) tests/bench/run.py $(ARGS)
 	@$(PY) tests/bench/data.py $(ARGS)
+	@$(PY) tests/bench/labels.py $(ARGS)
 	@$(PY) tests/bench/peers.py
 
 clean: ## remove .venv, caches and everything built (never data/, artifacts/ or logs/)
@@ -83,5 +84,5 @@ $(BASE): $(PY) pyproject.toml
 
 $(DEV): $(BASE)
 	@echo "== Installing the tools for tests, documentation and JupyterLab into $(VENV) (a minute or two the first time)"
-	@$(PIP) --editable '.[dev,docs,lab,postgres,dist,optuna]'
+	@$(PIP) --editable '.[dev,docs,lab,postgres,dist,optuna,ml]'
 	@touch $@
