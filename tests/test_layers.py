@@ -39,7 +39,7 @@ THIRD_PARTY = {
     "enums": set(),
     "types": PLAIN,
     "core": PLAIN,
-    "utils": PLAIN | {"numba", "rich", "yaml"},
+    "utils": PLAIN | {"numba", "packaging", "rich", "yaml"},
     "config": PLAIN | {"pydantic_settings", "yaml"},
     "data": PLAIN | {"bokeh", "duckdb", "exchange_calendars", "httpx", "psycopg", "pyarrow", "tqdm", "yaml"},
     "features": PLAIN | {"numba", "scipy", "statsmodels"},
