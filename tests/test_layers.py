@@ -30,6 +30,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 SIDEWAYS = {
     ("features", "data.schema"),
     ("live.adapters.paper", "backtest.execution_sim"),
+    ("api.plugin_commands", "plugins"),
 }
 # Contracts may use each other, except that the core knows no configuration.
 NEVER = {("core", "config")}

@@ -159,5 +159,6 @@ def init_workspace(
     package = re.sub(r"\W+", "_", root.name.lower(), flags=re.ASCII).strip("_")
     package = f"strategies_{package}".rstrip("_") if not package or package[0].isdigit() or package in ("qtnb", "nbs", "configs", "test", "tests") else package
     texts = {name: text.format(package=package) for name, text in (_FILES | _NOTES).items()}
-    texts |= {"nbs/00_momentum.ipynb": notebook_text(_CELLS, "momentum"), f"{package}/__init__.py": '__version__ = "0.0.1"\n', f"{package}/momentum.py": _module()}
+    texts["nbs/00_momentum.ipynb"] = notebook_text(_CELLS, "momentum")
+    texts |= {f"{package}/__init__.py": '__version__ = "0.0.1"\n', f"{package}/momentum.py": _module()}
     return [write_atomic(ensure_folder((root / name).parent, kind="workspace folder") / Path(name).name, text) for name, text in texts.items()]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['class_name', 'check_name', 'write_strategy']
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #bba290eb
+# %% ../../nbs/plugins/10_new_strategy.ipynb #a44f944d
 import ast
 import keyword
 import re
@@ -16,7 +16,7 @@ from ..core.errors import ConfigError
 from ..strategies.registry import STRATEGIES
 from ..utils.files import ensure_folder, write_atomic
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #9303a1fa
+# %% ../../nbs/plugins/10_new_strategy.ipynb #ae0a94e1
 _STRATEGY = (
     ("markdown", "# $Class\n\n> Hold what closes above its highest close of some time; leave it below the middle of that range.\n\n"
      "*When*: at the close of the bar that breaks out, or falls back. *Select*: every symbol by itself. *Weigh*: an equal share of `exposure` for each "
@@ -26,14 +26,17 @@ _STRATEGY = (
     ("code", "#| default_exp $name"),
     ("code", "#| export\nimport numpy as np\nfrom pydantic import Field\nfrom qtnb.core.bars import Bars\n"
      "from qtnb.strategies.base import StrategyParameters, WeightStrategy"),
-    ("code", "import pandas as pd\nfrom qtnb.backtest.costs import Bps\nfrom qtnb.backtest.engine import Backtest\nfrom qtnb.core.errors import ParameterError\n"
+    ("code", "import pandas as pd\nfrom qtnb.backtest.costs import Bps\nfrom qtnb.backtest.engine import Backtest\nfrom qtnb.core.errors import "
+     "ParameterError\n"
      "from qtnb.data.loader import get_bars\nfrom qtnb.evaluation.plots import equity_figure, price_figure, show_figure\n"
      "from qtnb.strategies.base import check_lookahead\nfrom qtnb.strategies.registry import STRATEGIES, make_strategy"),
-    ("markdown", "## Parameters\n\nWhat may be set, with bounds and a meaning. The command line, jobs and sweeps read them from here, and refuse what does not fit."),
+    ("markdown", "## Parameters\n\nWhat may be set, with bounds and a meaning. The command line, jobs and sweeps read them from here, and refuse what "
+     "does not fit."),
     ("code", "#| export\nclass $ClassParameters(StrategyParameters):\n    \"What may be set.\"\n\n"
      "    lookback: int = Field(100, ge=2, le=2_000, description=\"bars in the range\")\n"
      "    exposure: float = Field(0.95, gt=0.0, le=1.0, description=\"share of equity put to work when every symbol is held\")"),
-    ("markdown", "## The rule\n\n`weights(bars)` gives one row per bar and one column per symbol. Row `t` may use bars up to and including `t`; the orders that it "
+    ("markdown", "## The rule\n\n`weights(bars)` gives one row per bar and one column per symbol. Row `t` may use bars up to and including `t`; the "
+     "orders that it "
      "leads to can fill from the next bar on. NaN means *no decision*: the position is left alone. The range of row `t` ends one bar earlier, "
      "otherwise no close could ever be above it."),
     ("code", "#| export\nclass $Class(WeightStrategy):\n    \"Hold what breaks out of its range; leave it below the middle.\"\n\n"
@@ -52,7 +55,7 @@ _STRATEGY = (
      "        return table"),
 )
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #22960600
+# %% ../../nbs/plugins/10_new_strategy.ipynb #b8a7bc3d
 _RESULTS = (
     ("markdown", "## On real bars\n\nDaily bars of the bundled sample. With `source=None` they come from the workspace's lake (`qt fetch`)."),
     ("code", "symbols = [\"AIG\", \"BAC\", \"IBM\"]\nbars = Bars.from_frame(get_bars(symbols, \"2003-01-02\", \"2012-12-31\", source=\"sample\"))\n"
@@ -66,10 +69,12 @@ _RESULTS = (
      "pd.DataFrame({n: r.metrics for n, r in runs.items()}).loc[[\"total_return\", \"sharpe\", \"max_drawdown\", \"turnover\"]].round(3)"),
 )
 _TESTS = (
-    ("markdown", "## Tests\n\nBy hand first: four closes, a range of two. The third, 12, is above 10 and 11, so it is bought; the fourth, 11, is below the middle "
+    ("markdown", "## Tests\n\nBy hand first: four closes, a range of two. The third, 12, is above 10 and 11, so it is bought; the fourth, 11, is "
+     "below the middle "
      "of 11 and 12, so it is sold."),
     ("code", "four = pd.DataFrame({\"open\": 10.0, \"high\": 12.0, \"low\": 10.0, \"close\": [10.0, 11.0, 12.0, 11.0], \"volume\": 1e6},\n"
-     "                    index=pd.MultiIndex.from_product([pd.date_range(\"2024-01-02 21:00\", periods=4, tz=\"UTC\"), [\"X\"]], names=[\"ts\", \"symbol\"]))\n"
+     "                    index=pd.MultiIndex.from_product([pd.date_range(\"2024-01-02 21:00\", periods=4, tz=\"UTC\"), [\"X\"]], names=[\"ts\", "
+     "\"symbol\"]))\n"
      "by_hand = $Class(lookback=2, exposure=0.5).weights(Bars.from_frame(four))\n"
      "assert np.array_equal(by_hand[:, 0], [np.nan, np.nan, 0.5, 0.0], equal_nan=True)"),
     ("markdown", "Then what must hold for any parameters: nothing is decided before there is a past, no more than `exposure` is invested, a cut-off future "
@@ -81,14 +86,16 @@ _TESTS = (
      "assert len(result.fills) > 10 and result.fills[\"fee\"].sum() > 0\n"
      "assert Backtest(strategy, bars, cash=100_000, costs=Bps(2)).run().equity.equals(result.equity)\n"
      "assert Backtest(strategy, bars, cash=100_000).run().equity.iloc[-1] != result.equity.iloc[-1]"),
-    ("code", "try:\n    $Class(lookback=1)\nexcept ParameterError as error:\n    print(error)\nelse:\n    raise AssertionError(\"a lookback of 1 was accepted\")"),
+    ("code", "try:\n    $Class(lookback=1)\nexcept ParameterError as error:\n    print(error)\nelse:\n    raise AssertionError(\"a lookback of 1 was "
+     "accepted\")"),
 )
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #62854b18
+# %% ../../nbs/plugins/10_new_strategy.ipynb #30dc5f1b
 _NAME = (
     ("markdown", "## By name\n\nIn this session, one line gives the strategy a name:"),
     ("code", "STRATEGIES.register(\"$name\", $Class)\nassert make_strategy(\"$name\", {\"lookback\": 50}).parameters.lookback == 50"),
-    ("markdown", "`qt backtest --strategy $name` and jobs run in processes of their own, which have never seen this notebook. For them the class has to be in an "
+    ("markdown", "`qt backtest --strategy $name` and jobs run in processes of their own, which have never seen this notebook. For them the class has "
+     "to be in an "
      "installed package:\n\n"
      "1. `qt init DIR` makes one; put this notebook into its folder `nbs` and run `nbdev-export` there: the cells marked `#| export` become "
      "`PACKAGE/$name.py`. (Without nbdev: copy them into that file.)\n"
@@ -98,7 +105,7 @@ _NAME = (
 )
 _CELLS = _STRATEGY + _RESULTS + _TESTS + _NAME
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #71b7b5a4
+# %% ../../nbs/plugins/10_new_strategy.ipynb #ecb37412
 def class_name(
     name: str,  # break_out
 ) -> str:  # BreakOut
@@ -131,7 +138,7 @@ def check_name(
         where = f"the package {taken[0]}" if taken else STRATEGIES.origin(STRATEGIES.canonical(name))
         raise ConfigError(f"the name of the strategy was {name!r}, which is registered already (by {where}); choose another name.")
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #5b9a022a
+# %% ../../nbs/plugins/10_new_strategy.ipynb #c6775c4a
 def write_strategy(
     name: str,  # of the new strategy: small letters, digits, "_"
     folder: Path | str = ".",  # where the notebook goes; made when it does not exist
