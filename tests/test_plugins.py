@@ -145,7 +145,10 @@ def test_a_new_strategy_is_green_from_the_start(workspace: Path, tmp_path: Path,
     assert "by_hand" in run_notebook(broken, workspace, tmp_path)  # its tests see a wrong rule
 
 
-@pytest.mark.parametrize(("name", "words"), [("class", "a word of Python"), ("my-rule", "take 'my_rule'"), ("sma_cross", "registered already"), ("bars", "called Bars")])
+WRONG_NAMES = [("class", "a word of Python"), ("my-rule", "take 'my_rule'"), ("sma_cross", "registered already"), ("bars", "called Bars")]
+
+
+@pytest.mark.parametrize(("name", "words"), WRONG_NAMES)
 def test_a_name_that_cannot_be_used(workspace: Path, capsys, name: str, words: str) -> None:
     before = sorted(workspace.rglob("*"))
     assert main(["new", "strategy", name]) == 2
