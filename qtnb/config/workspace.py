@@ -143,6 +143,7 @@ _NOTES = {
     qt fetch sample                              load the bundled bars into the lake
     qt backtest -f configs/backtest.yaml         run the configuration
     qt backtest --strategy momentum              run your own strategy
+    qt new strategy NAME --folder nbs            begin another one; its last section says how it gets its name
     qt job run backtest && qt job run tearsheet  the same as notebooks, with a report
 """,
 }

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['class_name', 'check_name', 'write_strategy']
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #a44f944d
+# %% ../../nbs/plugins/10_new_strategy.ipynb #bba290eb
 import ast
 import keyword
 import re
@@ -16,7 +16,7 @@ from ..core.errors import ConfigError
 from ..strategies.registry import STRATEGIES
 from ..utils.files import ensure_folder, write_atomic
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #ae0a94e1
+# %% ../../nbs/plugins/10_new_strategy.ipynb #c7618abd
 _STRATEGY = (
     ("markdown", "# $Class\n\n> Hold what closes above its highest close of some time; leave it below the middle of that range.\n\n"
      "*When*: at the close of the bar that breaks out, or falls back. *Select*: every symbol by itself. *Weigh*: an equal share of `exposure` for each "
@@ -55,7 +55,7 @@ _STRATEGY = (
      "        return table"),
 )
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #b8a7bc3d
+# %% ../../nbs/plugins/10_new_strategy.ipynb #cedd8ff2
 _RESULTS = (
     ("markdown", "## On real bars\n\nDaily bars of the bundled sample. With `source=None` they come from the workspace's lake (`qt fetch`)."),
     ("code", "symbols = [\"AIG\", \"BAC\", \"IBM\"]\nbars = Bars.from_frame(get_bars(symbols, \"2003-01-02\", \"2012-12-31\", source=\"sample\"))\n"
@@ -66,7 +66,7 @@ _RESULTS = (
     ("code", "show_figure(price_figure(close[\"IBM\"], result.fills, symbol=\"IBM\"))"),
     ("markdown", "How much hangs on the choice of the parameter? A result that lives on one lucky number is not a result."),
     ("code", "runs = {n: Backtest($Class(lookback=n), bars, cash=100_000, costs=Bps(2)).run() for n in (50, 100, 200)}\n"
-     "pd.DataFrame({n: r.metrics for n, r in runs.items()}).loc[[\"total_return\", \"sharpe\", \"max_drawdown\", \"turnover\"]].round(3)"),
+     "pd.DataFrame({n: r.metrics for n, r in runs.items()}).loc[[\"total_return\", \"sharpe\", \"max_drawdown\", \"turnover\"]].astype(float).round(3)"),
 )
 _TESTS = (
     ("markdown", "## Tests\n\nBy hand first: four closes, a range of two. The third, 12, is above 10 and 11, so it is bought; the fourth, 11, is "
@@ -90,7 +90,7 @@ _TESTS = (
      "accepted\")"),
 )
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #30dc5f1b
+# %% ../../nbs/plugins/10_new_strategy.ipynb #afd99102
 _NAME = (
     ("markdown", "## By name\n\nIn this session, one line gives the strategy a name:"),
     ("code", "STRATEGIES.register(\"$name\", $Class)\nassert make_strategy(\"$name\", {\"lookback\": 50}).parameters.lookback == 50"),
@@ -105,7 +105,7 @@ _NAME = (
 )
 _CELLS = _STRATEGY + _RESULTS + _TESTS + _NAME
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #ecb37412
+# %% ../../nbs/plugins/10_new_strategy.ipynb #71b7b5a4
 def class_name(
     name: str,  # break_out
 ) -> str:  # BreakOut
@@ -138,7 +138,7 @@ def check_name(
         where = f"the package {taken[0]}" if taken else STRATEGIES.origin(STRATEGIES.canonical(name))
         raise ConfigError(f"the name of the strategy was {name!r}, which is registered already (by {where}); choose another name.")
 
-# %% ../../nbs/plugins/10_new_strategy.ipynb #c6775c4a
+# %% ../../nbs/plugins/10_new_strategy.ipynb #5b9a022a
 def write_strategy(
     name: str,  # of the new strategy: small letters, digits, "_"
     folder: Path | str = ".",  # where the notebook goes; made when it does not exist
