@@ -38,7 +38,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # -- order and sharing of work --------------------------------------------------------------------------------------------
 
 # Tests that share something expensive stay together in one worker: the built site, the built and installed wheel.
-TOGETHER = {"tests/test_docs.py": "site", "tests/browser/test_site.py": "site", "tests/test_package.py": "package"}
+TOGETHER = {"tests/test_docs.py": "site", "tests/browser/test_site.py": "site", "tests/test_package.py": "package",
+            "tests/test_plugins.py": "plugins"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -126,7 +126,7 @@ def test_tables_on_a_terminal_keep_brackets(monkeypatch, capsys) -> None:
 
 def test_help_of_every_command(capsys) -> None:
     commands = ["backtest", "live", "replay", "fetch", "fetch sample", "fetch filesystem", "job", "job run", "job list", "job show", "runs list", "runs show",
-                "config show", "init", "version"]
+                "config show", "init", "version", "fetch from", "plugins list", "plugins check", "new strategy"]
     for command in commands:
         assert main([*command.split(), "--help"]) == 0, command
     assert main(["--version"]) == 0

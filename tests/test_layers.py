@@ -30,6 +30,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 SIDEWAYS = {
     ("features", "data.schema"),
     ("live.adapters.paper", "backtest.execution_sim"),
+    ("api.plugin_commands", "plugins"),
 }
 # Contracts may use each other, except that the core knows no configuration.
 NEVER = {("core", "config")}
@@ -39,7 +40,7 @@ THIRD_PARTY = {
     "enums": set(),
     "types": PLAIN,
     "core": PLAIN,
-    "utils": PLAIN | {"numba", "rich", "yaml"},
+    "utils": PLAIN | {"numba", "packaging", "rich", "yaml"},
     "config": PLAIN | {"pydantic_settings", "yaml"},
     "data": PLAIN | {"bokeh", "duckdb", "exchange_calendars", "httpx", "psycopg", "pyarrow", "tqdm", "yaml"},
     "features": PLAIN | {"numba", "scipy", "statsmodels"},

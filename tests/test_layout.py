@@ -312,7 +312,7 @@ def test_the_top_level_is_the_one_in_the_contributing_guide() -> None:
     """A new top-level entry is a decision, so it needs a line here."""
     known = set(
         ".ci .env.example .gitattributes .github .gitignore CHANGELOG.md CONTRIBUTING.md LICENSE Makefile README.md _proc configs"
-        " docker-compose.yml nbs pyproject.toml qtnb settings.ini tests".split()
+        " docker-compose.yml examples nbs pyproject.toml qtnb settings.ini tests".split()
     )
     present = {path.relative_to(REPO).parts[0] for path in project_files()}
     no_problems(sorted(present - known), "Top-level entries that are not in the plan:")

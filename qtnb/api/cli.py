@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .data_commands import data_app, fetch_app
+from .plugin_commands import new_app, plugins_app
 from .sweep_command import sweep
 from .terminal import End, Remarks, Start, short_path, show_table, workspace_settings
 
@@ -32,6 +33,8 @@ runs_app = typer.Typer(help="Look at what was run.", no_args_is_help=True, rich_
 config_app = typer.Typer(help="Look at the settings.", no_args_is_help=True, rich_markup_mode=None)
 for _name, _group in {"job": job_app, "runs": runs_app, "config": config_app, "fetch": fetch_app, "data": data_app}.items():
     app.add_typer(_group, name=_name)
+app.add_typer(plugins_app, name="plugins")
+app.add_typer(new_app, name="new")
 app.command("sweep", epilog="The same command again goes on with a sweep that was interrupted.")(sweep)
 
 # %% ../../nbs/api/10_cli.ipynb #76ad5616

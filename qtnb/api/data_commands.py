@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fetch_app', 'Names', 'KindText', 'Length', 'Refresh', 'Overlap', 'Again', 'Address', 'DryRun', 'data_app',
            'StoreText', 'CheckSymbols', 'fetch_sample', 'fetch_filesystem', 'fetch_binance', 'fetch_polygon',
-           'fetch_quandl', 'data_coverage', 'data_quarantine', 'data_check', 'data_repair']
+           'fetch_quandl', 'fetch_from', 'data_coverage', 'data_quarantine', 'data_check', 'data_repair']
 
 # %% ../../nbs/api/01_data_commands.ipynb #d3732947
 import sys
@@ -118,6 +118,26 @@ def fetch_quandl(
 ) -> None:
     "Daily WIKI prices of Quandl (Nasdaq Data Link), with splits and dividends."
     _fetch("quandl", symbols=_split(symbols), start=start, end=end, refresh=refresh, overlap_days=overlap_days, again=again, base_url=base_url, dry_run=dry_run)
+
+# %% ../../nbs/api/01_data_commands.ipynb #4b756a77
+@fetch_app.command("from")
+def fetch_from(
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Name of the provider; `qt plugins list --kind provider` shows them.")],
+    symbols: Names = None,
+    start: Start = None,
+    end: End = None,
+    interval: Length = None,
+    kind: KindText = None,
+    path: Annotated[str | None, typer.Option(metavar="PATH", help="A file or folder, for a provider that reads one.")] = None,
+    refresh: Refresh = False,
+    overlap_days: Overlap = None,
+    again: Again = False,
+    base_url: Address = None,
+    dry_run: DryRun = False,
+) -> None:
+    "Any provider by its name, those of installed packages too."
+    _fetch(provider, symbols=_split(symbols), start=start, end=end, interval=interval, kind=kind, path=path, refresh=refresh, overlap_days=overlap_days,
+           again=again, base_url=base_url, dry_run=dry_run)
 
 # %% ../../nbs/api/01_data_commands.ipynb #a7d9d141
 data_app = typer.Typer(help="Look at the data in the lake.", no_args_is_help=True, rich_markup_mode=None)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COSTS', 'IbkrTiered', 'IbkrFixed', 'Alpaca', 'AlpacaCrypto', 'BinanceSpot', 'BinanceFutures', 'ByAssetClass',
-           'costs_by_name']
+           'costs_fault', 'costs_by_name']
 
 # %% ../../nbs/backtest/00b_brokers.ipynb #36c70de2
 import functools
@@ -365,7 +365,14 @@ class ByAssetClass:
         return [flow for _, model in self.models for flow in session_end_flows(model, ts)]
 
 # %% ../../nbs/backtest/00b_brokers.ipynb #6958f017
-COSTS: Registry[Any] = Registry("cost model")
+def costs_fault(
+    thing: object,  # what a plugin brings
+) -> str:  # what is wrong with it, in words; "" when nothing is
+    "Say why something makes no cost model."
+    return "" if callable(thing) else f"is {thing!r}; it must be a class or a function that makes a cost model"
+
+
+COSTS: Registry[Any] = Registry("cost model", group="qtnb.costs", fits=costs_fault)
 COSTS.register("none", NoCosts)
 COSTS.register("bps", Bps)
 COSTS.register("per_share", PerShare)

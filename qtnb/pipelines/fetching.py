@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from ..config.settings import Settings, load_settings
-from ..core.errors import ConfigError, unknown_name
+from ..core.errors import ConfigError, UnknownNameError, unknown_name
 from ..enums import Interval
 from .tasks import Bound, NotNegative, Symbols, open_lake
 
 if TYPE_CHECKING:
     from qtnb.data.pipelines import FetchReport, IngestReport
-    from qtnb.data.providers.base import Vendor
+    from qtnb.data.providers.base import BarProvider, Vendor
 
 # %% ../../nbs/pipelines/01a_fetching.ipynb #f291f00b
 class FetchConfig(BaseModel):
@@ -68,18 +68,14 @@ class FetchConfig(BaseModel):
 
 def _find_provider(name: str) -> Any:
     "The class of a provider: a bundled one, or one of an installed package (entry points `qtnb.providers`)."
-    from importlib.metadata import entry_points
-
     from qtnb.data.providers.base import PROVIDERS
 
-    for point in entry_points(group="qtnb.providers"):
-        if point.name not in PROVIDERS:
-            PROVIDERS.register(point.name, point.value)
     if name == "sample":
         return None
-    if name not in PROVIDERS:
-        raise unknown_name("provider", name, ["sample", *PROVIDERS.names()])
-    return PROVIDERS.get(name)
+    try:
+        return PROVIDERS.get(name)
+    except UnknownNameError:
+        raise unknown_name("provider", name, ["sample", *PROVIDERS.names()]) from None
 
 # %% ../../nbs/pipelines/01a_fetching.ipynb #7ac7e9cc
 _ADDRESSES = (("massive", "https://api.massive.com"),)  # names that stand for another address of a vendor
@@ -88,21 +84,22 @@ _ADDRESSES = (("massive", "https://api.massive.com"),)  # names that stand for a
 def make_vendor(
     config: FetchConfig,  # the request
     settings: Settings,  # the workspace, for the key
-) -> "Vendor":  # ready to be asked
-    "Build the vendor that a request names."
+) -> "Vendor | BarProvider":  # ready to be asked
+    "Build the vendor, or the provider of bars, that a request names."
     from qtnb.data.providers.base import PROVIDERS
 
     kind = _find_provider(config.provider)
-    name = next(n for n in PROVIDERS.names() if PROVIDERS.get(n) is kind)
-    options = {k: v for k, v in (("market", config.market), ("base_url", config.base_url or dict(_ADDRESSES).get(config.provider))) if v is not None}
+    name = PROVIDERS.canonical(config.provider)
+    given = {"market": config.market, "base_url": config.base_url or dict(_ADDRESSES).get(config.provider), "path": config.path}
+    options = {k: v for k, v in given.items() if v is not None}
     key = getattr(settings, f"{name}_api_key", None)
     if isinstance(key, SecretStr):
         options["api_key"] = key.get_secret_value()
     try:
         return kind(**options)
     except TypeError as error:
-        given = ", ".join(f"`{o}`" for o in options if o != "api_key")
-        raise ConfigError(f"provider {config.provider!r} does not take one of {given or 'these options'} ({error}); leave out what it does not know.") from None
+        said = ", ".join(f"`{o}`" for o in options if o != "api_key")
+        raise ConfigError(f"provider {config.provider!r} does not take one of {said or 'these options'} ({error}); leave out what it does not know.") from None
 
 # %% ../../nbs/pipelines/01a_fetching.ipynb #edf88664
 def run_fetch(
@@ -113,6 +110,7 @@ def run_fetch(
 ) -> "FetchReport | IngestReport":  # what was asked, brought and missed
     "Bring data into the lake."
     from qtnb.data.pipelines import backfill, ingest, load_sample, refresh
+    from qtnb.data.providers.base import BarProvider, Vendor
 
     settings = settings or load_settings()
     config.check()
@@ -126,6 +124,11 @@ def run_fetch(
         provider = FilesystemProvider(Path(str(config.path)), config.mapping, default_calendar=settings.calendar, quarantine=config.quarantine or None)
         return ingest(provider, store, symbols=names, start=config.start, end=config.end, dry_run=config.dry_run, progress=progress)
     vendor, interval = make_vendor(config, settings), "tick" if config.kind in ("trades", "quotes") else config.interval
+    if isinstance(vendor, BarProvider):  # of some package: it is read as files are
+        return ingest(vendor, store, symbols=names, start=config.start, end=config.end, dry_run=config.dry_run, progress=progress)
+    if not isinstance(vendor, Vendor):
+        raise ConfigError(f"provider {config.provider!r} lacks an attribute: one that gives bars states `name`, `calendar` and `interval`, "
+                          "one that gives chunks `name`, `calendar` and `offers`; its author has to add it.")
     if config.refresh:
         return refresh(vendor, store, names, kind=config.kind, interval=interval, overlap_days=config.overlap_days, reference=config.reference,
                        together=config.together, dry_run=config.dry_run, progress=progress)

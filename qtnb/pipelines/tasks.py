@@ -180,13 +180,8 @@ def parse_value(
 # %% ../../nbs/pipelines/01_tasks.ipynb #7145c51f
 def known_strategies() -> list[str]:
     "Names of all strategies: the bundled ones and those of installed packages (entry points `qtnb.strategies`)."
-    from importlib.metadata import entry_points
-
     from qtnb.strategies.registry import STRATEGIES
 
-    for point in entry_points(group="qtnb.strategies"):
-        if point.name not in STRATEGIES:
-            STRATEGIES.register(point.name, point.value)
     return STRATEGIES.names()
 
 
@@ -196,7 +191,6 @@ def build_strategy(
     "Find the strategy by name and give it its parameters."
     from qtnb.strategies.registry import make_strategy
 
-    known_strategies()
     return make_strategy(config.strategy, config.parameters)
 
 
@@ -434,7 +428,6 @@ def replay_journal(
     "Play a journal to a fresh engine and compare its commands."
     from qtnb.live.replay import replay
 
-    known_strategies()
     return replay(journal)
 
 
