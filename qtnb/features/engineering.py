@@ -5,12 +5,18 @@
 # %% auto #0
 __all__ = ['FEATURES']
 
-# %% ../../nbs/features/09_engineering.ipynb #0bf30f2d
+# %% ../../nbs/features/09_engineering.ipynb #3f9dfea9
+from .ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from .returns import drawdown, log_returns, simple_returns
 from .rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
+from .rolling_pairs import rolling_beta, rolling_correlation
+from .weighted import weighted_mean, weighted_volatility
 
-# %% ../../nbs/features/09_engineering.ipynb #64cb4868
+# %% ../../nbs/features/09_engineering.ipynb #455c7d65
 FEATURES = (
     simple_returns, log_returns, drawdown,
     rolling_mean, rolling_volatility, rolling_skew, rolling_zscore,
+    rolling_beta, rolling_correlation,
+    weighted_mean, weighted_volatility,
+    parkinson_volatility, garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility,
 )

@@ -11,15 +11,53 @@ import pandas as pd
 import pytest
 
 from qtnb.core.errors import DataError, ParameterError
+from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
+from qtnb.features.rolling_pairs import rolling_beta, rolling_correlation
+from qtnb.features.weighted import weighted_mean, weighted_volatility
 
-WINDOWED: list[Callable[..., Any]] = [rolling_mean, rolling_volatility, rolling_skew, rolling_zscore]
+
+def _to_a_wave(feature: Callable[..., Any]) -> Callable[..., Any]:
+    """A feature of pairs, against a fixed wave as the benchmark."""
+
+    def against(panel: Any, window: int, minimum: int | None = None) -> Any:
+        return feature(panel, np.sin(np.arange(len(panel)) + 0.5), window, minimum=minimum)
+
+    return against
+
+
+def _of_bars(feature: Callable[..., Any]) -> Callable[..., Any]:
+    """A feature of bars, on bars made around the closes."""
+
+    def around(closes: Any, window: int, minimum: int | None = None) -> Any:
+        return feature(closes * 1.001, closes * 1.01, closes * 0.99, closes, window, minimum=minimum)
+
+    return around
+
+
+def _parkinson(closes: Any, window: int, minimum: int | None = None) -> Any:
+    """Parkinson's estimate on bars made around the closes."""
+    return parkinson_volatility(closes * 1.01, closes * 0.99, window, minimum=minimum)
+
+
+RANGES = [_parkinson, *map(_of_bars, (garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility))]
+WINDOWED: list[Callable[..., Any]] = [
+    rolling_mean,
+    rolling_volatility,
+    rolling_skew,
+    rolling_zscore,
+    _to_a_wave(rolling_beta),
+    _to_a_wave(rolling_correlation),
+    *RANGES,
+]
 FEATURES: list[Callable[[Any], Any]] = [
     simple_returns,
     log_returns,
     drawdown,
     *(partial(feature, window=7, minimum=4) for feature in WINDOWED),
+    partial(weighted_mean, halflife=5),
+    partial(weighted_volatility, halflife=2.5),
 ]
 
 
@@ -86,7 +124,7 @@ def test_a_window_out_of_bounds_is_refused(feature: Callable[..., Any], window: 
         feature(_prices(1), window)
 
 
-@pytest.mark.parametrize("feature", WINDOWED)
+@pytest.mark.parametrize("feature", WINDOWED[:4])
 @pytest.mark.parametrize("window", [3, 7, 20])
 def test_nothing_stays_behind_of_what_has_left_the_window(feature: Callable[..., Any], window: int) -> None:
     values = np.random.default_rng(window).normal(0, 1, (90, 3))
@@ -110,3 +148,23 @@ def test_moments_are_those_of_pandas(ours: Callable[..., Any], theirs: str, wind
     prices = _prices(window)
     expected = getattr(prices.rolling(window, min_periods=minimum), theirs)().where(prices.notna())
     pd.testing.assert_frame_equal(ours(prices, window, minimum=minimum), expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("feature", [rolling_beta, rolling_correlation])
+def test_nothing_stays_behind_of_a_pair_that_has_left_the_window(feature: Callable[..., Any]) -> None:
+    values = np.random.default_rng(5).normal(0, 1, (90, 3))
+    market = np.random.default_rng(6).normal(0, 1, 90)
+    values[30, 0], market[31] = 1e12, -1e12
+    rolled = feature(values, market, 10)
+    for end in range(42, 90):
+        last = slice(end - 9, end + 1)
+        np.testing.assert_allclose(rolled[end], feature(values[last], market[last], 10)[-1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("halflife", [0.5, 3, 40])
+def test_exponential_weights_are_those_of_pandas(halflife: float) -> None:
+    """Reference: pandas' ewm with ignore_na, masked where the row has no value."""
+    prices = _prices(9)
+    theirs = prices.ewm(halflife=halflife, ignore_na=True)
+    pd.testing.assert_frame_equal(weighted_mean(prices, halflife), theirs.mean().where(prices.notna()), rtol=1e-12)
+    pd.testing.assert_frame_equal(weighted_volatility(prices, halflife), theirs.std().where(prices.notna()), rtol=1e-10)
