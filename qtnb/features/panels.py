@@ -20,13 +20,13 @@ Panel = TypeVar("Panel", pd.DataFrame, pd.Series, np.ndarray)  # T rows of time,
 def to_matrix(
     panel: pd.DataFrame | pd.Series | np.ndarray,  # T x N or T values, rows in time order; NaN = missing
     name: str = "panel",  # what errors call it
-) -> np.ndarray:  # a fresh T x N array of float64
+) -> np.ndarray:  # a fresh T x N array of float64, row after row in memory
     "Check a panel and give its numbers; a DataError names what does not fit."
     given: Any = panel
     if isinstance(given, (pd.DataFrame, pd.Series)):
         _check_index(given.index, name)
     try:
-        values = np.array(panel, dtype=np.float64)
+        values = np.array(panel, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise DataError(f"`{name}` holds something that is no number ({error}); a panel holds numbers and NaN only; drop or convert the column.") from error
     if values.ndim not in (1, 2):
@@ -53,7 +53,7 @@ def like_panel(
     given: Any = panel
     made: Any = values.reshape(np.shape(given))
     if isinstance(given, pd.DataFrame):
-        made = pd.DataFrame(values, index=given.index, columns=given.columns)
+        made = pd.DataFrame(values, index=given.index, columns=given.columns, copy=False)
     elif isinstance(given, pd.Series):
         made = pd.Series(values[:, 0], index=given.index, name=given.name)
     return made

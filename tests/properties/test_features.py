@@ -3,16 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from qtnb.core.errors import DataError
+from qtnb.core.errors import DataError, ParameterError
+from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
+from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
+from qtnb.features.rolling_pairs import rolling_beta, rolling_correlation
+from qtnb.features.weighted import weighted_mean, weighted_volatility
 
-FEATURES: list[Callable[[Any], Any]] = [simple_returns, log_returns, drawdown]
+
+def _to_a_wave(feature: Callable[..., Any]) -> Callable[..., Any]:
+    """A feature of pairs, against a fixed wave as the benchmark."""
+
+    def against(panel: Any, window: int, minimum: int | None = None) -> Any:
+        return feature(panel, np.sin(np.arange(len(panel)) + 0.5), window, minimum=minimum)
+
+    return against
+
+
+def _of_bars(feature: Callable[..., Any]) -> Callable[..., Any]:
+    """A feature of bars, on bars made around the closes."""
+
+    def around(closes: Any, window: int, minimum: int | None = None) -> Any:
+        return feature(closes * 1.001, closes * 1.01, closes * 0.99, closes, window, minimum=minimum)
+
+    return around
+
+
+def _parkinson(closes: Any, window: int, minimum: int | None = None) -> Any:
+    """Parkinson's estimate on bars made around the closes."""
+    return parkinson_volatility(closes * 1.01, closes * 0.99, window, minimum=minimum)
+
+
+RANGES = [_parkinson, *map(_of_bars, (garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility))]
+WINDOWED: list[Callable[..., Any]] = [
+    rolling_mean,
+    rolling_volatility,
+    rolling_skew,
+    rolling_zscore,
+    _to_a_wave(rolling_beta),
+    _to_a_wave(rolling_correlation),
+    *RANGES,
+]
+FEATURES: list[Callable[[Any], Any]] = [
+    simple_returns,
+    log_returns,
+    drawdown,
+    *(partial(feature, window=7, minimum=4) for feature in WINDOWED),
+    partial(weighted_mean, halflife=5),
+    partial(weighted_volatility, halflife=2.5),
+]
 
 
 def _prices(seed: int) -> pd.DataFrame:
@@ -52,3 +98,73 @@ def test_unsorted_and_infinite_panels_are_refused(feature: Callable[[Any], Any])
         feature(prices.iloc[::-1])
     with pytest.raises(DataError, match="infinite at row 0"):
         feature(np.array([np.inf, 1.0]))
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e8 + 1 / 3, 1e-200, 1e200])
+def test_a_constant_never_gives_an_infinity(feature: Callable[[Any], Any], constant: float) -> None:
+    values = np.full((40, 2), constant)
+    values[5:9, 1] = np.nan
+    assert not np.isinf(feature(values)).any()
+    values[20:, 0] *= -3
+    assert not np.isinf(feature(values)).any()
+
+
+@pytest.mark.parametrize("feature", WINDOWED)
+def test_a_window_longer_than_the_data_has_no_value(feature: Callable[..., Any]) -> None:
+    assert feature(_prices(1), 61).isna().all(axis=None)
+    assert feature(np.zeros((0, 2)), 5).shape == (0, 2)
+    assert feature(_prices(1), 10**12, minimum=4).notna().any().any()
+
+
+@pytest.mark.parametrize("feature", WINDOWED)
+@pytest.mark.parametrize("window", [0, -3, 2.5, True, None, "20"])
+def test_a_window_out_of_bounds_is_refused(feature: Callable[..., Any], window: object) -> None:
+    with pytest.raises(ParameterError, match="`window` was"):
+        feature(_prices(1), window)
+
+
+@pytest.mark.parametrize("feature", WINDOWED[:4])
+@pytest.mark.parametrize("window", [3, 7, 20])
+def test_nothing_stays_behind_of_what_has_left_the_window(feature: Callable[..., Any], window: int) -> None:
+    values = np.random.default_rng(window).normal(0, 1, (90, 3))
+    values[30, 0], values[31:33, 1] = 1e12, -1e12
+    rolled = feature(values, window)
+    for end in range(33 + window, 90):
+        np.testing.assert_allclose(rolled[end], feature(values[end - window + 1 : end + 1], window)[-1], rtol=1e-10, atol=1e-12)
+
+
+def test_a_constant_has_no_volatility_and_no_zscore() -> None:
+    for constant in (0.1, 1e8 + 1 / 3, 1e-9):
+        values = np.full((40, 1), constant)
+        assert (rolling_mean(values, 7)[6:] == constant).all() and (rolling_volatility(values, 7)[6:] == 0).all()
+        assert np.isnan(rolling_zscore(values, 7)).all() and np.isnan(rolling_skew(values, 7)).all()
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(rolling_mean, "mean"), (rolling_volatility, "std"), (rolling_skew, "skew")])
+@pytest.mark.parametrize(("window", "minimum"), [(5, 5), (20, 20), (20, 6), (90, 9)])
+def test_moments_are_those_of_pandas(ours: Callable[..., Any], theirs: str, window: int, minimum: int) -> None:
+    """Reference: pandas' own rolling windows, masked where the row has no value."""
+    prices = _prices(window)
+    expected = getattr(prices.rolling(window, min_periods=minimum), theirs)().where(prices.notna())
+    pd.testing.assert_frame_equal(ours(prices, window, minimum=minimum), expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("feature", [rolling_beta, rolling_correlation])
+def test_nothing_stays_behind_of_a_pair_that_has_left_the_window(feature: Callable[..., Any]) -> None:
+    values = np.random.default_rng(5).normal(0, 1, (90, 3))
+    market = np.random.default_rng(6).normal(0, 1, 90)
+    values[30, 0], market[31] = 1e12, -1e12
+    rolled = feature(values, market, 10)
+    for end in range(42, 90):
+        last = slice(end - 9, end + 1)
+        np.testing.assert_allclose(rolled[end], feature(values[last], market[last], 10)[-1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("halflife", [0.5, 3, 40])
+def test_exponential_weights_are_those_of_pandas(halflife: float) -> None:
+    """Reference: pandas' ewm with ignore_na, masked where the row has no value."""
+    prices = _prices(9)
+    theirs = prices.ewm(halflife=halflife, ignore_na=True)
+    pd.testing.assert_frame_equal(weighted_mean(prices, halflife), theirs.mean().where(prices.notna()), rtol=1e-12)
+    pd.testing.assert_frame_equal(weighted_volatility(prices, halflife), theirs.std().where(prices.notna()), rtol=1e-10)
