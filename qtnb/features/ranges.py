@@ -6,6 +6,8 @@
 __all__ = ['parkinson_volatility', 'garman_klass_volatility', 'rogers_satchell_volatility', 'yang_zhang_volatility']
 
 # %% ../../nbs/features/04_ranges.ipynb #78678cbd
+from typing import Any
+
 import numpy as np
 
 from ..core.errors import DataError, ParameterError
@@ -27,7 +29,8 @@ def _logs(**panels: Panel) -> list[np.ndarray]:
 
 def _same_labels(one: Panel, other: Panel) -> bool:
     "Whether two panels, if both are frames or series, stand at the same labels."
-    both = [panel.axes for panel in (one, other) if hasattr(panel, "axes")]
+    given: list[Any] = [one, other]
+    both = [panel.axes for panel in given if hasattr(panel, "axes")]
     return len(both) < 2 or all(a.equals(b) for a, b in zip(*both, strict=True))
 
 
