@@ -181,27 +181,27 @@ def write_names(heads, ends, first, numbers, ordinals, made):
             made[k, length + 2], made[k, length + 3] = 45, 48 + ordinals[k]
 
 
-def _texts(made: np.ndarray) -> pd.Series:
+def _texts(made: np.ndarray) -> Any:
     "A column of text out of a table of bytes, a row for each text."
     import pyarrow as pa
 
     count, width = made.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int64)[: count + 1]
-    return _series(pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(made)))
+    return _column(pa.LargeStringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(made)))
 
 
-def _series(column: Any) -> pd.Series:
+def _column(column: Any) -> Any:
     "An Arrow column of text as pandas keeps it."
-    return pd.Series(pd.array(column, dtype="str"))  # type: ignore[call-overload]
+    return pd.array(column, dtype="str")  # type: ignore[call-overload]
 
 
 _NONE = np.empty(0, dtype=np.int32)
 
 
-def _names(run: CompiledRun, numbers: np.ndarray, ordinals: np.ndarray = _NONE) -> pd.Series:
+def _names(run: CompiledRun, numbers: np.ndarray, ordinals: np.ndarray = _NONE) -> Any:
     "Names of orders by their places in the table, from 0; with ordinals, those of fills."
     if not len(numbers):
-        return _series([])
+        return _column([])
     prefix, first, last = order_prefix(run.run_id, run.name), int(numbers.min()) + 1 >> 10, int(numbers.max()) + 1 >> 10
     heads = np.array([numbered(prefix, k << 10)[:-2] for k in range(first, last + 1)], dtype="S").view(np.uint8).reshape(last - first + 1, -1)
     made = np.empty((len(numbers), heads.shape[1] + (4 if len(ordinals) else 2)), dtype=np.uint8)
@@ -209,22 +209,27 @@ def _names(run: CompiledRun, numbers: np.ndarray, ordinals: np.ndarray = _NONE) 
     return _texts(made)
 
 
+def _execution_names(run: CompiledRun) -> Any:
+    "The names of fills, as a column."
+    number, orders = run.fills["number"], run.fills["order"]
+    if len(number) and number.max() > 9:
+        return _column([f"{name}-{k}" for name, k in zip(_names(run, orders), number.tolist(), strict=True)])
+    return _names(run, orders, number)
+
+
 def order_names(
     run: CompiledRun,  # which run
     numbers: np.ndarray,  # (n,) places in its table of orders, from 0
 ) -> pd.Series:  # (n,) client_order_id
     "The names of orders."
-    return _names(run, numbers)
+    return pd.Series(_names(run, numbers))
 
 
 def execution_names(
     run: CompiledRun,  # which run
 ) -> pd.Series:  # (F,) exec_id
     "The names of fills: that of the order, a hyphen, and the running number of the fill."
-    number, orders = run.fills["number"], run.fills["order"]
-    if len(number) and number.max() > 9:
-        return _series([f"{name}-{k}" for name, k in zip(order_names(run, orders), number.tolist(), strict=True)])
-    return _names(run, orders, number)
+    return pd.Series(_execution_names(run))
 
 # %% ../../nbs/backtest/04u_compiled.ipynb #4a0b56b4
 _MANY = 1 << 16  # texts of a column that is kept
@@ -238,19 +243,19 @@ def _repeated(word: str, power: int) -> Any:
     return pa.repeat(pa.scalar(word, type=pa.large_string()), 1 << power)
 
 
-def _same(word: str, count: int) -> pd.Series:
+def _same(word: str, count: int) -> Any:
     "A column of one word."
     made = _repeated if count <= _MANY else _repeated.__wrapped__
-    return _series(made(word, max(count - 1, 0).bit_length()).slice(0, count))
+    return _column(made(word, max(count - 1, 0).bit_length()).slice(0, count))
 
 
-def _taken(words: Sequence[str], places: np.ndarray) -> pd.Series:
+def _taken(words: Sequence[str], places: np.ndarray) -> Any:
     "A column of words by their numbers."
     import pyarrow as pa
 
     if len(words) == 1:
         return _same(words[0], len(places))
-    return _series(pa.array(words, type=pa.large_string()).take(pa.array(places.astype(np.int64))))
+    return _column(pa.array(words, type=pa.large_string()).take(pa.array(places.astype(np.int64))))
 
 
 _WHY = {
@@ -286,12 +291,12 @@ def compiled_orders(
         limits, stops = (np.where(kind == k, orders["price"], np.nan) for k in (2, 1))
         told |= {"order_type": _taken(("market", "stop", "limit"), kind), "tag": _taken(("", "stop loss", "take profit"), kind)}
         told["time_in_force"], told["reduce_only"] = _taken((usual, "gtc"), kind != 0), kind != 0
-        told["group"] = _series([f"exits-{first}" if exit_ else "" for first, exit_ in zip(orders["deadline"].tolist(), kind.tolist(), strict=True)])
+        told["group"] = _column([f"exits-{first}" if exit_ else "" for first, exit_ in zip(orders["deadline"].tolist(), kind.tolist(), strict=True)])
     else:
         limits, stops = np.full(count, np.nan), np.full(count, np.nan)
         told |= {"order_type": _same("market", count), "time_in_force": _same(usual, count), "tag": _same("", count)}
     return orders_frame({
-        "client_order_id": order_names(run, np.arange(count)), "ts": run.bars.ts[orders["row"]], "symbol": _taken(run.bars.symbols, orders["column"]),
+        "client_order_id": _names(run, np.arange(count)), "ts": run.bars.ts[orders["row"]], "symbol": _taken(run.bars.symbols, orders["column"]),
         "side": _taken(("buy", "sell"), orders["sign"] < 0), "quantity": orders["quantity"], "limit_price": limits,
         "stop_price": stops, "status": _taken(STATUSES, orders["status"]), "filled_quantity": orders["filled"],
         "average_price": orders["average"], "reason": reasons, **told,
@@ -315,7 +320,7 @@ def compiled_fills(
     else:
         same |= {"rule": usual, "liquidity": "taker"}
     return fills_frame({
-        "ts": run.bars.ts[fills["row"]], "exec_id": execution_names(run), "client_order_id": order_names(run, fills["order"]),
+        "ts": run.bars.ts[fills["row"]], "exec_id": _execution_names(run), "client_order_id": _names(run, fills["order"]),
         "symbol": _taken(run.bars.symbols, column), "side": _taken(("buy", "sell"), sells), "quantity": quantity, "price": price, "fee": fee,
         "row": fills["row"], "place": places, "reference": reference, "queue_ahead": np.full(count, np.nan),
         "change": change, "value_base": quantity * price * unit, "fee_base": fee.copy(),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 
 from ..core.errors import SchemaError
 from ..utils.time import index_to_ns, to_index
@@ -55,7 +56,7 @@ def make_column(
     dtype: str,  # "str", "float64", "int64", "bool", or STAMP
 ) -> Any:  # an array or an index of that type
     "Put one column into its type."
-    raw: Any = values if isinstance(values, (np.ndarray, pd.Series, pd.Index, list, tuple)) else list(values)
+    raw: Any = values if isinstance(values, (np.ndarray, pd.Series, pd.Index, ExtensionArray, list, tuple)) else list(values)
     if dtype == "str":
         return _text(raw)
     if dtype != STAMP:
@@ -71,8 +72,8 @@ def _text(raw: Any) -> Any:
     "A column of text, straight from the objects; enum members give their text, None an empty one."
     import pyarrow as pa
 
-    if isinstance(raw, (pd.Series, pd.Index)) and raw.dtype == "str":
-        return raw.array
+    if isinstance(raw, (pd.Series, pd.Index, ExtensionArray)) and raw.dtype == "str":
+        return raw if isinstance(raw, ExtensionArray) else raw.array
     if isinstance(raw, list) and len(raw) > 1 and isinstance(raw[0], str) and raw.count(raw[0]) == len(raw):
         return pd.array(pa.repeat(pa.scalar(str(raw[0]), type=pa.large_string()), len(raw)), dtype="str")  # type: ignore[call-overload]
     try:

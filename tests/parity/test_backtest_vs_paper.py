@@ -36,6 +36,7 @@ from qtnb.live.replay import ReplayReport, replay
 from qtnb.live.state_store import JournalFile, SqliteJournal, verify
 from qtnb.strategies.base import Strategy
 from qtnb.strategies.sma_cross import SmaCross
+from qtnb.strategies.trend import TrendFollowing
 from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum
 from qtnb.types import Instrument
 
@@ -121,6 +122,18 @@ def test_xmom_crosssec() -> None:
     twins = run_twins(lambda: CrossSectionalMomentum(top=2), bars, cash=1_000_000.0, costs=PerShare(0.005, minimum=1.0))
     assert_same(twins)
     assert len(twins.lived.fills) > 50
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+def test_trend() -> None:
+    """Long and short in sizes by volatility: the same on the compiled path, the event path and in a session."""
+    bars = sample(["AIG", "EEM", "QQQ", "USO"], "2009-01-02", "2011-12-30", adjust="all")
+    terms: dict[str, Any] = {"cash": 1_000_000.0, "costs": Bps(5), "slippage": BpsSlippage(2)}
+    twins = run_twins(TrendFollowing, bars, **terms)
+    assert_same(twins)
+    compiled = Backtest(TrendFollowing(), bars, path="compiled", **terms).run()
+    assert compiled.manifest["path"] == "compiled" and twins.lived.differences(compiled, PARTS) == []
+    assert len(compiled.fills) > 50 and (compiled.positions < 0.0).any(axis=None)
 
 
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
