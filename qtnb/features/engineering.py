@@ -9,6 +9,7 @@ __all__ = ['FEATURES']
 from .ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from .returns import drawdown, log_returns, simple_returns
 from .rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
+from .rolling_order import rolling_highest, rolling_lowest, rolling_median, rolling_quantile, rolling_rank
 from .rolling_pairs import rolling_beta, rolling_correlation
 from .weighted import weighted_mean, weighted_volatility
 
@@ -16,6 +17,7 @@ from .weighted import weighted_mean, weighted_volatility
 FEATURES = (
     simple_returns, log_returns, drawdown,
     rolling_mean, rolling_volatility, rolling_skew, rolling_zscore,
+    rolling_lowest, rolling_highest, rolling_median, rolling_quantile, rolling_rank,
     rolling_beta, rolling_correlation,
     weighted_mean, weighted_volatility,
     parkinson_volatility, garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility,

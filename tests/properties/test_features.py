@@ -14,6 +14,7 @@ from qtnb.core.errors import DataError, ParameterError
 from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
+from qtnb.features.rolling_order import rolling_highest, rolling_lowest, rolling_median, rolling_quantile, rolling_rank
 from qtnb.features.rolling_pairs import rolling_beta, rolling_correlation
 from qtnb.features.weighted import weighted_mean, weighted_volatility
 
@@ -41,12 +42,19 @@ def _parkinson(closes: Any, window: int, minimum: int | None = None) -> Any:
     return parkinson_volatility(closes * 1.01, closes * 0.99, window, minimum=minimum)
 
 
+def _quartile(panel: Any, window: int, minimum: int | None = None) -> Any:
+    """The lower quartile."""
+    return rolling_quantile(panel, window, 0.25, minimum=minimum)
+
+
+ORDERED: list[Callable[..., Any]] = [rolling_lowest, rolling_highest, rolling_median, _quartile, rolling_rank]
 RANGES = [_parkinson, *map(_of_bars, (garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility))]
 WINDOWED: list[Callable[..., Any]] = [
     rolling_mean,
     rolling_volatility,
     rolling_skew,
     rolling_zscore,
+    *ORDERED,
     _to_a_wave(rolling_beta),
     _to_a_wave(rolling_correlation),
     *RANGES,
@@ -124,7 +132,7 @@ def test_a_window_out_of_bounds_is_refused(feature: Callable[..., Any], window: 
         feature(_prices(1), window)
 
 
-@pytest.mark.parametrize("feature", WINDOWED[:4])
+@pytest.mark.parametrize("feature", WINDOWED[:9])
 @pytest.mark.parametrize("window", [3, 7, 20])
 def test_nothing_stays_behind_of_what_has_left_the_window(feature: Callable[..., Any], window: int) -> None:
     values = np.random.default_rng(window).normal(0, 1, (90, 3))
@@ -168,3 +176,14 @@ def test_exponential_weights_are_those_of_pandas(halflife: float) -> None:
     theirs = prices.ewm(halflife=halflife, ignore_na=True)
     pd.testing.assert_frame_equal(weighted_mean(prices, halflife), theirs.mean().where(prices.notna()), rtol=1e-12)
     pd.testing.assert_frame_equal(weighted_volatility(prices, halflife), theirs.std().where(prices.notna()), rtol=1e-10)
+
+
+@pytest.mark.parametrize(("window", "minimum"), [(1, 1), (5, 5), (20, 6), (90, 9)])
+@pytest.mark.parametrize("digits", [0, 6])
+def test_order_is_that_of_pandas(window: int, minimum: int, digits: int) -> None:
+    """Reference: pandas' own rolling windows, masked where the row has no value; rounded prices have equals."""
+    prices = _prices(window).round(digits)
+    theirs = prices.rolling(window, min_periods=minimum)
+    expected = [theirs.min(), theirs.max(), theirs.median(), theirs.quantile(0.25), theirs.rank(pct=True)]
+    for feature, wanted in zip(ORDERED, expected, strict=True):
+        pd.testing.assert_frame_equal(feature(prices, window, minimum=minimum), wanted.where(prices.notna()), rtol=1e-12)
