@@ -6,6 +6,7 @@
 __all__ = ['FEATURES']
 
 # %% ../../nbs/features/09_engineering.ipynb #3f9dfea9
+from .cross_section import cross_rank, cross_zscore, neutralise_by_beta, neutralise_by_sector, winsorise
 from .ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from .returns import drawdown, log_returns, simple_returns
 from .rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
@@ -21,4 +22,5 @@ FEATURES = (
     rolling_beta, rolling_correlation,
     weighted_mean, weighted_volatility,
     parkinson_volatility, garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility,
+    winsorise, cross_zscore, cross_rank, neutralise_by_sector, neutralise_by_beta,
 )

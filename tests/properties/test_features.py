@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from qtnb.core.errors import DataError, ParameterError
+from qtnb.features.cross_section import cross_rank, cross_zscore, neutralise_by_beta, neutralise_by_sector, winsorise
 from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
@@ -69,6 +70,19 @@ FEATURES: list[Callable[[Any], Any]] = [
 ]
 
 
+def _within_two(panel: Any) -> Any:
+    """Without the mean of a sector: the columns by turns are of one and of the other."""
+    return neutralise_by_sector(panel, [j % 2 for j in range(np.shape(panel)[1] if np.ndim(panel) == 2 else 1)])
+
+
+def _without_beta(panel: Any) -> Any:
+    """Without beta, which differs from column to column and from row to row."""
+    return neutralise_by_beta(panel, np.sin(np.arange(np.size(panel)) + 0.5).reshape(np.shape(panel)))
+
+
+ACROSS: list[Callable[[Any], Any]] = [partial(winsorise, share=0.2), cross_zscore, cross_rank, _within_two, _without_beta]
+
+
 def _prices(seed: int) -> pd.DataFrame:
     "A random panel with gaps and one column without any value."
     rng = np.random.default_rng(seed)
@@ -78,7 +92,7 @@ def _prices(seed: int) -> pd.DataFrame:
     return pd.DataFrame(values, index=pd.date_range("2024-01-01", periods=60), columns=list("ABCD"))
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", [*FEATURES, *ACROSS])
 @pytest.mark.parametrize("seed", range(5))
 def test_cutting_the_future_never_changes_the_past(feature: Callable[[Any], Any], seed: int) -> None:
     prices = _prices(seed)
@@ -99,7 +113,7 @@ def test_missing_stays_missing_and_kinds_are_kept(feature: Callable[[Any], Any])
     pd.testing.assert_frame_equal(prices, before)
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", [*FEATURES, *ACROSS])
 def test_unsorted_and_infinite_panels_are_refused(feature: Callable[[Any], Any]) -> None:
     prices = _prices(3)
     with pytest.raises(DataError, match="does not rise"):
@@ -108,7 +122,7 @@ def test_unsorted_and_infinite_panels_are_refused(feature: Callable[[Any], Any])
         feature(np.array([np.inf, 1.0]))
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", [*FEATURES, *ACROSS])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e8 + 1 / 3, 1e-200, 1e200])
 def test_a_constant_never_gives_an_infinity(feature: Callable[[Any], Any], constant: float) -> None:
     values = np.full((40, 2), constant)
@@ -187,3 +201,18 @@ def test_order_is_that_of_pandas(window: int, minimum: int, digits: int) -> None
     expected = [theirs.min(), theirs.max(), theirs.median(), theirs.quantile(0.25), theirs.rank(pct=True)]
     for feature, wanted in zip(ORDERED, expected, strict=True):
         pd.testing.assert_frame_equal(feature(prices, window, minimum=minimum), wanted.where(prices.notna()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("feature", ACROSS)
+def test_a_cross_section_keeps_kind_and_gaps_and_knows_one_row_only(feature: Callable[[Any], Any]) -> None:
+    prices = _prices(7)
+    before = prices.copy()
+    result = feature(prices)
+    pd.testing.assert_index_equal(result.columns, prices.columns)
+    assert result.isna()[prices.isna()].where(prices.isna(), True).all(axis=None) and result["A"].notna().any()
+    np.testing.assert_array_equal(feature(prices.to_numpy()), result.to_numpy())
+    assert feature(prices["A"]).index.equals(prices.index) and feature(np.zeros((0, 3))).shape == (0, 3)
+    other = prices.copy()
+    other.iloc[30:] *= 5
+    pd.testing.assert_frame_equal(feature(other).iloc[:30], result.iloc[:30], check_exact=True)
+    pd.testing.assert_frame_equal(prices, before)
