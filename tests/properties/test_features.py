@@ -12,6 +12,7 @@ import pytest
 
 from qtnb.core.errors import DataError, ParameterError
 from qtnb.features.cross_section import cross_rank, cross_zscore, neutralise_by_beta, neutralise_by_sector, winsorise
+from qtnb.features.fractional import fractional_difference
 from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
@@ -64,6 +65,7 @@ FEATURES: list[Callable[[Any], Any]] = [
     simple_returns,
     log_returns,
     drawdown,
+    partial(fractional_difference, order=0.4, window=4),
     *(partial(feature, window=7, minimum=4) for feature in WINDOWED),
     partial(weighted_mean, halflife=5),
     partial(weighted_volatility, halflife=2.5),
