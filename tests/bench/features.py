@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility
+from qtnb.features.rolling_order import rolling_highest, rolling_median, rolling_rank
 from qtnb.features.rolling_pairs import rolling_correlation
 
 ROWS, COLUMNS, REPEATS = 5_040, 500, 7
+SLOW = 1  # repeats of what takes pandas many seconds
 APPLIED = 10  # columns that rolling.apply is timed on; it takes as long for each
 
 
@@ -39,14 +41,15 @@ def line(name: str, window: int, seconds: float, *others: float) -> None:
 def measure(panel: pd.DataFrame, pl: Any, name: str, case: tuple[Callable[..., Any], str, Callable[..., Any] | None], window: int) -> None:
     """Compare and time one feature with one window."""
     ours, theirs, plain = case
+    options = {"pct": True} if theirs == "rank" else {}
     table = None if pl is None else pl.from_pandas(panel)
-    pd.testing.assert_frame_equal(ours(panel, window), getattr(panel.rolling(window), theirs)(), rtol=1e-6, atol=1e-8)
+    pd.testing.assert_frame_equal(ours(panel, window), getattr(panel.rolling(window), theirs)(**options), rtol=1e-6, atol=1e-8)
     polars = applied = float("nan")
-    if pl is not None and theirs != "skew":  # polars' skew is the one without adjustment
+    if pl is not None and theirs not in ("skew", "rank"):  # polars' skew is the one without adjustment, and its rank is no share
         polars = median_seconds(lambda: table.select(getattr(pl.all(), f"rolling_{theirs}")(window)))
     if plain is not None:
         applied = median_seconds(lambda: panel.iloc[:, :APPLIED].rolling(window).apply(plain, raw=True), 1) * COLUMNS / APPLIED
-    pandas = median_seconds(lambda: getattr(panel.rolling(window), theirs)())
+    pandas = median_seconds(lambda: getattr(panel.rolling(window), theirs)(**options), SLOW if theirs in ("median", "rank") else REPEATS)
     line(name, window, median_seconds(lambda: ours(panel, window)), pandas, polars, applied)
 
 
@@ -71,6 +74,9 @@ def main() -> None:
         "mean": (rolling_mean, "mean", np.mean),
         "volatility": (rolling_volatility, "std", lambda x: np.std(x, ddof=1)),
         "skew": (rolling_skew, "skew", None),
+        "highest": (rolling_highest, "max", np.max),
+        "median": (rolling_median, "median", np.median),
+        "rank": (rolling_rank, "rank", None),
     }
     for name, case in cases.items():
         for window in (20, 60, 252):

@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 
 from qtnb.core.errors import DataError, ParameterError
+from qtnb.features.cross_section import cross_rank, cross_zscore, neutralise_by_beta, neutralise_by_sector, winsorise
+from qtnb.features.fractional import fractional_difference
 from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
+from qtnb.features.rolling_order import rolling_highest, rolling_lowest, rolling_median, rolling_quantile, rolling_rank
 from qtnb.features.rolling_pairs import rolling_beta, rolling_correlation
 from qtnb.features.weighted import weighted_mean, weighted_volatility
 
@@ -41,12 +44,19 @@ def _parkinson(closes: Any, window: int, minimum: int | None = None) -> Any:
     return parkinson_volatility(closes * 1.01, closes * 0.99, window, minimum=minimum)
 
 
+def _quartile(panel: Any, window: int, minimum: int | None = None) -> Any:
+    """The lower quartile."""
+    return rolling_quantile(panel, window, 0.25, minimum=minimum)
+
+
+ORDERED: list[Callable[..., Any]] = [rolling_lowest, rolling_highest, rolling_median, _quartile, rolling_rank]
 RANGES = [_parkinson, *map(_of_bars, (garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility))]
 WINDOWED: list[Callable[..., Any]] = [
     rolling_mean,
     rolling_volatility,
     rolling_skew,
     rolling_zscore,
+    *ORDERED,
     _to_a_wave(rolling_beta),
     _to_a_wave(rolling_correlation),
     *RANGES,
@@ -55,10 +65,24 @@ FEATURES: list[Callable[[Any], Any]] = [
     simple_returns,
     log_returns,
     drawdown,
+    partial(fractional_difference, order=0.4, window=4),
     *(partial(feature, window=7, minimum=4) for feature in WINDOWED),
     partial(weighted_mean, halflife=5),
     partial(weighted_volatility, halflife=2.5),
 ]
+
+
+def _within_two(panel: Any) -> Any:
+    """Without the mean of a sector: the columns by turns are of one and of the other."""
+    return neutralise_by_sector(panel, [j % 2 for j in range(np.shape(panel)[1] if np.ndim(panel) == 2 else 1)])
+
+
+def _without_beta(panel: Any) -> Any:
+    """Without beta, which differs from column to column and from row to row."""
+    return neutralise_by_beta(panel, np.sin(np.arange(np.size(panel)) + 0.5).reshape(np.shape(panel)))
+
+
+ACROSS: list[Callable[[Any], Any]] = [partial(winsorise, share=0.2), cross_zscore, cross_rank, _within_two, _without_beta]
 
 
 def _prices(seed: int) -> pd.DataFrame:
@@ -70,7 +94,7 @@ def _prices(seed: int) -> pd.DataFrame:
     return pd.DataFrame(values, index=pd.date_range("2024-01-01", periods=60), columns=list("ABCD"))
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", [*FEATURES, *ACROSS])
 @pytest.mark.parametrize("seed", range(5))
 def test_cutting_the_future_never_changes_the_past(feature: Callable[[Any], Any], seed: int) -> None:
     prices = _prices(seed)
@@ -91,7 +115,7 @@ def test_missing_stays_missing_and_kinds_are_kept(feature: Callable[[Any], Any])
     pd.testing.assert_frame_equal(prices, before)
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", [*FEATURES, *ACROSS])
 def test_unsorted_and_infinite_panels_are_refused(feature: Callable[[Any], Any]) -> None:
     prices = _prices(3)
     with pytest.raises(DataError, match="does not rise"):
@@ -100,7 +124,7 @@ def test_unsorted_and_infinite_panels_are_refused(feature: Callable[[Any], Any])
         feature(np.array([np.inf, 1.0]))
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", [*FEATURES, *ACROSS])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e8 + 1 / 3, 1e-200, 1e200])
 def test_a_constant_never_gives_an_infinity(feature: Callable[[Any], Any], constant: float) -> None:
     values = np.full((40, 2), constant)
@@ -124,7 +148,7 @@ def test_a_window_out_of_bounds_is_refused(feature: Callable[..., Any], window: 
         feature(_prices(1), window)
 
 
-@pytest.mark.parametrize("feature", WINDOWED[:4])
+@pytest.mark.parametrize("feature", WINDOWED[:9])
 @pytest.mark.parametrize("window", [3, 7, 20])
 def test_nothing_stays_behind_of_what_has_left_the_window(feature: Callable[..., Any], window: int) -> None:
     values = np.random.default_rng(window).normal(0, 1, (90, 3))
@@ -168,3 +192,29 @@ def test_exponential_weights_are_those_of_pandas(halflife: float) -> None:
     theirs = prices.ewm(halflife=halflife, ignore_na=True)
     pd.testing.assert_frame_equal(weighted_mean(prices, halflife), theirs.mean().where(prices.notna()), rtol=1e-12)
     pd.testing.assert_frame_equal(weighted_volatility(prices, halflife), theirs.std().where(prices.notna()), rtol=1e-10)
+
+
+@pytest.mark.parametrize(("window", "minimum"), [(1, 1), (5, 5), (20, 6), (90, 9)])
+@pytest.mark.parametrize("digits", [0, 6])
+def test_order_is_that_of_pandas(window: int, minimum: int, digits: int) -> None:
+    """Reference: pandas' own rolling windows, masked where the row has no value; rounded prices have equals."""
+    prices = _prices(window).round(digits)
+    theirs = prices.rolling(window, min_periods=minimum)
+    expected = [theirs.min(), theirs.max(), theirs.median(), theirs.quantile(0.25), theirs.rank(pct=True)]
+    for feature, wanted in zip(ORDERED, expected, strict=True):
+        pd.testing.assert_frame_equal(feature(prices, window, minimum=minimum), wanted.where(prices.notna()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("feature", ACROSS)
+def test_a_cross_section_keeps_kind_and_gaps_and_knows_one_row_only(feature: Callable[[Any], Any]) -> None:
+    prices = _prices(7)
+    before = prices.copy()
+    result = feature(prices)
+    pd.testing.assert_index_equal(result.columns, prices.columns)
+    assert result.isna()[prices.isna()].where(prices.isna(), True).all(axis=None) and result["A"].notna().any()
+    np.testing.assert_array_equal(feature(prices.to_numpy()), result.to_numpy())
+    assert feature(prices["A"]).index.equals(prices.index) and feature(np.zeros((0, 3))).shape == (0, 3)
+    other = prices.copy()
+    other.iloc[30:] *= 5
+    pd.testing.assert_frame_equal(feature(other).iloc[:30], result.iloc[:30], check_exact=True)
+    pd.testing.assert_frame_equal(prices, before)
