@@ -7,6 +7,7 @@ __all__ = ['winsorise', 'cross_zscore', 'cross_rank', 'neutralise_by_sector', 'n
 
 # %% ../../nbs/features/05_cross_section.ipynb #5d1a1b71
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -66,15 +67,15 @@ def neutralise_by_sector(
     sectors: pd.Series | Sequence[object],  # N sectors: by column name (a series), or in the order of the columns; missing = no sector
 ) -> Panel:  # unit of `panel`; each sector's mean is zero; NaN where the value or the sector is missing
     "Take away from each value the mean of its sector in that row."
-    values = to_matrix(panel)
-    if isinstance(sectors, pd.Series) and isinstance(panel, pd.DataFrame):
-        absent = [name for name in panel.columns if name not in sectors.index]
-        if absent or not sectors.index.is_unique:
+    values, given, told = to_matrix(panel), cast(Any, panel), cast(Any, sectors)
+    if isinstance(told, pd.Series) and isinstance(given, pd.DataFrame):
+        absent = [name for name in given.columns if name not in told.index]
+        if absent or not told.index.is_unique:
             raise DataError(f"`sectors` had {absent[:3] or 'a name twice'}: every column needs one entry (missing: {len(absent)}); give NaN for none.")
-        sectors = sectors.loc[list(panel.columns)]
-    if len(sectors) != values.shape[1]:
-        raise DataError(f"`sectors` had {len(sectors)} entries for {values.shape[1]} columns; there is one for each column, in order; complete it.")
-    codes, out = pd.factorize(np.asarray(sectors, dtype=object))[0], np.full_like(values, np.nan)
+        told = told.loc[list(given.columns)]
+    if len(told) != values.shape[1]:
+        raise DataError(f"`sectors` had {len(told)} entries for {values.shape[1]} columns; there is one for each column, in order; complete it.")
+    codes, out = pd.factorize(np.asarray(told, dtype=object))[0], np.full_like(values, np.nan)
     for code in range(codes.max(initial=-1) + 1):
         part = values[:, codes == code]
         there = ~np.isnan(part)
@@ -93,7 +94,7 @@ def neutralise_by_beta(
     if y.shape != x.shape:
         raise DataError(f"`betas` has shape {np.shape(betas)} and the panel {np.shape(panel)}; each value needs its beta; align them first.")
     for side in ("index", "columns"):
-        ours, theirs = getattr(panel, side, None), getattr(betas, side, None)
+        ours, theirs = cast(Any, getattr(panel, side, None)), cast(Any, getattr(betas, side, None))
         if isinstance(ours, pd.Index) and isinstance(theirs, pd.Index) and not ours.equals(theirs):
             raise DataError(f"The `{side}` of `betas` is not that of the panel (first {theirs[0]}, there {ours[0]}); each value needs its beta; reindex one.")
     there = ~(np.isnan(y) | np.isnan(x))
