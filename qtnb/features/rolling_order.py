@@ -83,6 +83,38 @@ def _rolled(panel: Panel, window: int, minimum: int | None, share: float) -> Pan
     return like_panel(panel, np.ascontiguousarray(found.T))
 
 # %% ../../nbs/features/02a_rolling_order.ipynb #61986731
+@compiled
+def _extremes(values, window, minimum, sign):
+    "The highest value of every window, or with sign -1 the lowest: the best of this block so far, and of the end of the block before."
+    rows, columns = values.shape
+    out, there = np.empty((rows, columns)), np.zeros(columns)
+    head, tails = np.full(columns, -np.inf), np.full((window + 1, columns), -np.inf)
+    for t in range(rows):
+        place = t % window
+        if place == 0:
+            head[:] = -np.inf
+            for k in range(window - 1, 0 if t > 0 else window - 1, -1):
+                for j in range(columns):
+                    x = sign * values[t - window + k, j]
+                    tails[k, j] = x if x > tails[k + 1, j] else tails[k + 1, j]
+        for j in range(columns):
+            x = sign * values[t, j]
+            there[j] += x == x
+            if t >= window:
+                there[j] -= values[t - window, j] == values[t - window, j]
+            head[j] = x if x > head[j] else head[j]
+            best = head[j] if head[j] > tails[place + 1, j] else tails[place + 1, j]
+            out[t, j] = sign * best if x == x and there[j] >= minimum else np.nan
+    return out
+
+
+def _extreme(panel: Panel, window: int, minimum: int | None, sign: float) -> Panel:
+    "Check what was given and roll."
+    rows, enough = check_window(window, minimum)
+    values = to_matrix(panel)
+    return like_panel(panel, _extremes(values, max(min(rows, len(values)), 1), enough, sign))
+
+
 def rolling_lowest(
     panel: Panel,  # T x N values, rows in time order
     window: int,  # rows, >= 1
@@ -90,7 +122,7 @@ def rolling_lowest(
     minimum: int | None = None,  # values that a window must hold; None = `window`
 ) -> Panel:  # unit of `panel`; NaN where the row is missing or the window holds too few values
     "The lowest value of the last `window` rows."
-    return _rolled(panel, window, minimum, 0.0)
+    return _extreme(panel, window, minimum, -1.0)
 
 
 def rolling_highest(
@@ -100,7 +132,7 @@ def rolling_highest(
     minimum: int | None = None,  # values that a window must hold; None = `window`
 ) -> Panel:  # unit of `panel`; NaN as in `rolling_lowest`
     "The highest value of the last `window` rows."
-    return _rolled(panel, window, minimum, 1.0)
+    return _extreme(panel, window, minimum, 1.0)
 
 # %% ../../nbs/features/02a_rolling_order.ipynb #81049d84
 def rolling_quantile(
