@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,25 @@ import pytest
 
 from qtnb.core.errors import DataError
 from qtnb.features.returns import drawdown, log_returns, simple_returns
+from qtnb.features.signals.mean_reversion import half_life, ou_score, reversion_score
+from qtnb.features.signals.microstructure import bulk_share, roll_spread, tick_signs
+from qtnb.features.signals.momentum import cross_sectional_momentum, ex_ante_volatility, time_series_momentum
 
-FEATURES: list[Callable[[Any], Any]] = [simple_returns, log_returns, drawdown]
+FEATURES: list[Callable[[Any], Any]] = [
+    simple_returns,
+    log_returns,
+    drawdown,
+    partial(cross_sectional_momentum, lookback=10, skip=2),
+    partial(cross_sectional_momentum, lookback=10, skip=2, bridge=3),
+    partial(ex_ante_volatility, minimum=10),
+    partial(time_series_momentum, lookback=5, centre=5.0, minimum=10),
+    partial(reversion_score, window=8, minimum=4),
+    partial(half_life, window=20, minimum=10),
+    partial(ou_score, window=20, minimum=10, longest=30.0),
+    partial(roll_spread, window=20, minimum=8),
+    tick_signs,
+    partial(bulk_share, window=20, minimum=8),
+]
 
 
 def _prices(seed: int) -> pd.DataFrame:
