@@ -18,6 +18,9 @@ from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
 from qtnb.features.rolling_order import rolling_highest, rolling_lowest, rolling_median, rolling_quantile, rolling_rank
 from qtnb.features.rolling_pairs import rolling_beta, rolling_correlation
+from qtnb.features.signals.mean_reversion import half_life, ou_score, reversion_score
+from qtnb.features.signals.microstructure import bulk_share, roll_spread, tick_signs
+from qtnb.features.signals.momentum import cross_sectional_momentum, ex_ante_volatility, time_series_momentum
 from qtnb.features.weighted import weighted_mean, weighted_volatility
 
 
@@ -69,6 +72,16 @@ FEATURES: list[Callable[[Any], Any]] = [
     *(partial(feature, window=7, minimum=4) for feature in WINDOWED),
     partial(weighted_mean, halflife=5),
     partial(weighted_volatility, halflife=2.5),
+    partial(cross_sectional_momentum, lookback=10, skip=2),
+    partial(cross_sectional_momentum, lookback=10, skip=2, bridge=3),
+    partial(ex_ante_volatility, minimum=10),
+    partial(time_series_momentum, lookback=5, centre=5.0, minimum=10),
+    partial(reversion_score, window=8, minimum=4),
+    partial(half_life, window=20, minimum=10),
+    partial(ou_score, window=20, minimum=10, longest=30.0),
+    partial(roll_spread, window=20, minimum=8),
+    tick_signs,
+    partial(bulk_share, window=20, minimum=8),
 ]
 
 

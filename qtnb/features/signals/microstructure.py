@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['to_matrices', 'roll_spread', 'amihud_illiquidity', 'tick_signs', 'kyle_lambda', 'bulk_share', 'vpin']
 
-# %% ../../../nbs/features/13_signals_microstructure.ipynb #3ccb04fc
+# %% ../../../nbs/features/13_signals_microstructure.ipynb #c1b00f88
 import math
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..panels import Panel, check_count, check_window, like_panel, to_matrix
 from ..returns import simple_returns
 from ...utils.machine_code import compiled
 
-# %% ../../../nbs/features/13_signals_microstructure.ipynb #05330c38
+# %% ../../../nbs/features/13_signals_microstructure.ipynb #ff7479ef
 def to_matrices(
     **panels: Any,  # T x N panels by the name that errors call them
 ) -> list[np.ndarray]:  # their numbers, in the order given
@@ -75,21 +75,22 @@ def _changes(values: np.ndarray) -> np.ndarray:
     changes[1:] = values[1:] - values[:-1]
     return changes
 
-# %% ../../../nbs/features/13_signals_microstructure.ipynb #3bf83dab
+# %% ../../../nbs/features/13_signals_microstructure.ipynb #920063f4
 def roll_spread(
     prices: Panel,  # T x N trade prices, or their logarithms, rows in time order
     window: int = 250,  # pairs of neighbouring changes, >= 2
     *,
     minimum: int | None = None,  # pairs that a window must hold; None = all
-) -> Panel:  # full spread in units of the input; NaN where the covariance is not negative
+) -> Panel:  # full spread in units of the input; NaN without a price, and where the covariance is not negative
     "The spread that the bounce between bid and ask implies."
-    changes = _changes(to_matrix(prices, "prices"))
+    values = to_matrix(prices, "prices")
+    changes = _changes(values)
     before = np.full_like(changes, np.nan)
     before[1:] = changes[:-1]
     covariances, _ = _moments(before, changes, window, minimum)
-    return like_panel(prices, np.where(covariances < 0, 2 * np.sqrt(np.abs(covariances)), np.nan))
+    return like_panel(prices, np.where((covariances < 0) & ~np.isnan(values), 2 * np.sqrt(np.abs(covariances)), np.nan))
 
-# %% ../../../nbs/features/13_signals_microstructure.ipynb #56aa7bd7
+# %% ../../../nbs/features/13_signals_microstructure.ipynb #f2c38253
 @compiled
 def _window_means(
     values: np.ndarray,  # (T, N)
@@ -125,7 +126,7 @@ def amihud_illiquidity(
     _window_means(np.where(np.isfinite(ratios), ratios, np.nan), rows, enough, means)
     return like_panel(prices, np.where(values > 0, means, np.nan))
 
-# %% ../../../nbs/features/13_signals_microstructure.ipynb #ac048af1
+# %% ../../../nbs/features/13_signals_microstructure.ipynb #a304f32d
 def tick_signs(
     prices: Panel,  # T x N trade prices, rows in time order
 ) -> Panel:  # 1 = bought, -1 = sold; NaN without a price and before the first change
@@ -151,7 +152,7 @@ def kyle_lambda(
     slopes = np.where(variances > 0, covariances / np.where(variances > 0, variances, 1.0), np.nan)
     return like_panel(prices, np.where(np.isnan(values), np.nan, slopes))
 
-# %% ../../../nbs/features/13_signals_microstructure.ipynb #866f5f22
+# %% ../../../nbs/features/13_signals_microstructure.ipynb #86e4b523
 def bulk_share(
     prices: Panel,  # T x N prices, rows in time order
     window: int = 250,  # changes whose deviation is the measure, >= 2

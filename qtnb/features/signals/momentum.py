@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['cross_sectional_momentum', 'ex_ante_volatility', 'time_series_momentum', 'residual_momentum']
 
-# %% ../../../nbs/features/11_signals_momentum.ipynb #53926188
+# %% ../../../nbs/features/11_signals_momentum.ipynb #71fe734d
 import math
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..panels import Panel, check_count, check_window, like_panel, to_matrix
 from ..returns import simple_returns
 from ...utils.machine_code import compiled
 
-# %% ../../../nbs/features/11_signals_momentum.ipynb #2d272b09
+# %% ../../../nbs/features/11_signals_momentum.ipynb #a402fc9c
 def _span(lookback: object, skip: object) -> tuple[int, int]:
     "Check the two ends of a measurement."
     rows, gap = check_count("lookback", lookback), check_count("skip", skip, 0)
@@ -45,7 +45,7 @@ def cross_sectional_momentum(
             score[rows:] = known[rows - gap : len(values) - gap] / known[: len(values) - rows] - 1.0
     return like_panel(prices, np.where(np.isnan(values) | ~np.isfinite(score), np.nan, score))
 
-# %% ../../../nbs/features/11_signals_momentum.ipynb #5fa727a3
+# %% ../../../nbs/features/11_signals_momentum.ipynb #f9996cfd
 _STILL = 1e-14  # a deviation of returns below this is rounding
 
 
@@ -76,17 +76,18 @@ def time_series_momentum(
     target: float = 0.40,  # volatility a year that each name is scaled to, > 0
     centre: float = 60.0,  # centre of mass of the volatility's weights, in rows
     periods_per_year: float = 261.0,  # rows of a year
+    minimum: int = 60,  # returns that the volatility needs
 ) -> Panel:  # exposure per name: the sign of the past return times target / volatility; NaN where either is
     "Long what rose, short what fell, each at the same expected volatility."
     if isinstance(target, bool) or not isinstance(target, (int, float, np.number)) or not 0 < target < math.inf:
         raise ParameterError(f"`target` was {target!r}; it is a volatility a year, a finite number above zero.")
     sign = np.sign(to_matrix(simple_returns(prices, check_count("lookback", lookback))))
-    risk = to_matrix(ex_ante_volatility(prices, centre, periods_per_year=periods_per_year))
+    risk = to_matrix(ex_ante_volatility(prices, centre, periods_per_year=periods_per_year, minimum=minimum))
     with np.errstate(over="ignore"):
         size = sign * (target / risk)
     return like_panel(prices, np.where(np.isfinite(size), size, np.nan))
 
-# %% ../../../nbs/features/11_signals_momentum.ipynb #d4a39970
+# %% ../../../nbs/features/11_signals_momentum.ipynb #efc81fcc
 @compiled
 def _solve(
     gram: np.ndarray,  # (K, K) centred sums of products of the factors; overwritten
@@ -146,7 +147,7 @@ def _fit(
             gram[j, i] = gram[i, j]
     return _solve(gram, slopes, floor)
 
-# %% ../../../nbs/features/11_signals_momentum.ipynb #b9655c1d
+# %% ../../../nbs/features/11_signals_momentum.ipynb #9a4a65ed
 @compiled
 def _residual_scores(
     y: np.ndarray,  # (T, N) returns
@@ -180,7 +181,7 @@ def _residual_scores(
                 if squares > 1e-20 * scale:
                     scores[t, n] = mean / np.sqrt(squares / (count - 1))
 
-# %% ../../../nbs/features/11_signals_momentum.ipynb #5fb947f7
+# %% ../../../nbs/features/11_signals_momentum.ipynb #92bf9f9b
 def _check_rows(prices: Any, factors: Any, rows: int, others: int) -> None:
     "Refuse factors that do not stand on the rows of the prices."
     frames = (pd.DataFrame, pd.Series)

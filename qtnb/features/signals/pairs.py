@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Correction', 'Pair', 'engle_granger', 'find_pairs', 'Johansen', 'johansen', 'pair_signal']
 
-# %% ../../../nbs/features/12a_signals_pairs.ipynb #7bee3d69
+# %% ../../../nbs/features/12a_signals_pairs.ipynb #0e7d216a
 import math
 import warnings
 from collections.abc import Hashable
@@ -22,7 +22,7 @@ from .mean_reversion import OrnsteinUhlenbeck, fit_ou
 from .signal import Signal
 from ...utils.machine_code import compiled
 
-# %% ../../../nbs/features/12a_signals_pairs.ipynb #b0a8f670
+# %% ../../../nbs/features/12a_signals_pairs.ipynb #eb8fb1bf
 _LEAST = 30  # rows below which no test is made
 
 
@@ -96,7 +96,7 @@ def _cointegration(y: np.ndarray, x: np.ndarray, lags: int | None) -> tuple[floa
         result = coint(y, x, trend="c") if lags is None else coint(y, x, trend="c", maxlag=lags, autolag=None)
     return float(result[0]), float(result[1])
 
-# %% ../../../nbs/features/12a_signals_pairs.ipynb #865e3856
+# %% ../../../nbs/features/12a_signals_pairs.ipynb #c938362f
 Correction = Literal["none", "bonferroni", "holm", "benjamini_hochberg", "benjamini_yekutieli"]
 _CORRECTIONS = {"none": None, "bonferroni": "bonferroni", "holm": "holm", "benjamini_hochberg": "fdr_bh", "benjamini_yekutieli": "fdr_by"}
 
@@ -132,7 +132,7 @@ def find_pairs(
     table["chosen"] = table["p_adjusted"] < level
     return table.sort_values("p_value", kind="stable", ignore_index=True)
 
-# %% ../../../nbs/features/12a_signals_pairs.ipynb #99a08faa
+# %% ../../../nbs/features/12a_signals_pairs.ipynb #60ce6026
 _LEVELS = {0.10: 0, 0.05: 1, 0.01: 2}
 
 
@@ -175,7 +175,7 @@ def johansen(
     trace = pd.DataFrame({"statistic": statistics, "critical": critical}, index=pd.RangeIndex(count, name="at most"))
     return Johansen(count if passed.all() else int(np.argmin(passed)), trace, pd.DataFrame(vectors, index=logs.columns))
 
-# %% ../../../nbs/features/12a_signals_pairs.ipynb #7ad8a0f7
+# %% ../../../nbs/features/12a_signals_pairs.ipynb #26ed67e4
 @compiled
 def _rolling_rests(
     y: np.ndarray,  # (T,) explained
