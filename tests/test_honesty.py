@@ -23,6 +23,7 @@ from qtnb.strategies.base import Strategy, WeightStrategy
 from qtnb.strategies.base import check_lookahead as check_table
 from qtnb.strategies.registry import STRATEGIES
 from qtnb.strategies.sma_cross import SmaCross
+from qtnb.strategies.trend import TrendFollowing
 from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum
 
 DAY = 86_400_000_000_000
@@ -300,6 +301,7 @@ def real() -> Bars:
 
 BUNDLED: dict[str, tuple[Any, str, int]] = {  # made how, a start, rows of history that the rule can need
     "sma_cross": (lambda: SmaCross(fast=10, slow=50), "2004-06-01", 51),
+    "trend": (lambda: TrendFollowing(lookback=60, centre=5.0), "2004-06-01", 250),
     "xmom_crosssec": (lambda: CrossSectionalMomentum(top=2, lookback=120, skip=10), "2004-06-01", 160),
 }
 
