@@ -301,7 +301,7 @@ def real() -> Bars:
 
 BUNDLED: dict[str, tuple[Any, str, int]] = {  # made how, a start, rows of history that the rule can need
     "sma_cross": (lambda: SmaCross(fast=10, slow=50), "2004-06-01", 51),
-    "trend": (lambda: TrendFollowing(lookback=60, centre=5.0), "2004-06-01", 250),
+    "trend": (lambda: TrendFollowing(lookback=60, centre=5.0), "2004-06-01", 61),
     "xmom_crosssec": (lambda: CrossSectionalMomentum(top=2, lookback=120, skip=10), "2004-06-01", 160),
 }
 
