@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..core.errors import DataError
 
-# %% ../../nbs/portfolio/00_matrices.ipynb #6406e6a0
+# %% ../../nbs/portfolio/00_matrices.ipynb #bdc63879
 TOLERANCE = 1e-8  # asymmetry that counts as rounding, relative to the two standard deviations
 SLIVER = 1e-9  # of the mean variance: what a zero eigenvalue may fall short of zero
 
@@ -28,7 +28,7 @@ def check_covariance(
     if len(where):
         first, second = (labels[n] for n in where[0])
         value = matrix[tuple(where[0])]
-        raise DataError(f"`{name}` of {first!r} and {second!r} was {value!r}; every pair needs a finite number; drop the asset, or use a risk model that bears gaps.")
+        raise DataError(f"`{name}` of {first!r} and {second!r} was {value!r}; every pair needs a finite number; drop the asset, or fill it by a risk model.")
     variances = np.diag(matrix)
     if (variances < 0.0).any():
         worst = int(np.argmin(variances))
@@ -50,8 +50,9 @@ def check_covariance(
 
 def _square(covariance: pd.DataFrame | np.ndarray, name: str) -> tuple[np.ndarray, pd.Index]:
     "The numbers and labels of a square table."
-    if isinstance(covariance, pd.DataFrame):
-        rows, columns = covariance.index, covariance.columns
+    given: Any = covariance
+    if isinstance(given, pd.DataFrame):
+        rows, columns = given.index, given.columns
         for labels in (rows, columns):
             if not labels.is_unique:
                 raise DataError(f"`{name}` has the asset {labels[labels.duplicated()][0]!r} twice; each asset stands once.")
@@ -59,15 +60,14 @@ def _square(covariance: pd.DataFrame | np.ndarray, name: str) -> tuple[np.ndarra
             odd = [label for label in (*rows, *columns) if (label in rows) != (label in columns)]
             raise DataError(f"`{name}` has {odd[0]!r} only down or only across; a covariance has the same assets both ways.")
         if not rows.equals(columns):
-            covariance = covariance.loc[:, rows]
-    given: Any = covariance
+            given = given.loc[:, rows]
     try:
         matrix = np.array(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"`{name}` holds something that is no number ({error}); it holds numbers only.") from error
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise DataError(f"`{name}` has the shape {matrix.shape}; a covariance is square, with at least one asset.")
-    return matrix, covariance.index if isinstance(covariance, pd.DataFrame) else pd.RangeIndex(len(matrix))
+    return matrix, given.index if isinstance(given, pd.DataFrame) else pd.RangeIndex(len(matrix))
 
 
 def is_semidefinite(
@@ -80,7 +80,7 @@ def is_semidefinite(
         return False
     return True
 
-# %% ../../nbs/portfolio/00_matrices.ipynb #98903b5c
+# %% ../../nbs/portfolio/00_matrices.ipynb #3f8e0c85
 def split_covariance(
     covariance: pd.DataFrame | np.ndarray,  # (N, N), per period
 ) -> tuple[pd.Series, pd.DataFrame]:  # (N,) standard deviations per period, and the (N, N) correlations; NaN for an asset without variance
@@ -100,8 +100,10 @@ def join_covariance(
 ) -> pd.DataFrame:  # (N, N) covariance per period
     "Put standard deviations and correlations together; a DataError when they do not make a covariance."
     matrix, labels = _square(correlation, "correlation")
-    named = isinstance(volatility, pd.Series) and isinstance(correlation, pd.DataFrame)
-    deviations = np.asarray(volatility.reindex(labels) if named else volatility, dtype=np.float64)
+    given: Any = volatility
+    if isinstance(given, pd.Series) and isinstance(correlation, pd.DataFrame):
+        given = given.reindex(labels)
+    deviations = np.asarray(given, dtype=np.float64)
     if deviations.shape != (len(labels),):
         raise DataError(f"`volatility` has the shape {deviations.shape}; it needs one number for each of the {len(labels)} assets.")
     bad = np.flatnonzero(~(deviations >= 0.0) | ~np.isfinite(deviations))
