@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Program', 'implied_bounds', 'write_program']
 
-# %% ../../nbs/portfolio/11_programs.ipynb #6116065a
+# %% ../../nbs/portfolio/11_programs.ipynb #d4bb99aa
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import ParameterError
 from .constraints import Absolute, Bound, Choice, Cone, Constraint, Linear, Piece, Situation
 
-# %% ../../nbs/portfolio/11_programs.ipynb #d6a79891
+# %% ../../nbs/portfolio/11_programs.ipynb #58d0784d
 @dataclass(eq=False)
 class Program:
     "Minimise 0.5 x' P x + q' x; x holds the N weights, then helpers."
@@ -32,7 +32,9 @@ class Program:
     low_names: list[str]  # (N,) whose lower bound it is; "" for none
     high_names: list[str]  # (N,) whose upper bound it is; "" for none
     cones: list[tuple[str, Cone, int]]  # lengths over the weights, and the place of by how much the limit gives (-1: it does not)
-    switches: np.ndarray  # places of x that are 0 or 1
+    switches: np.ndarray  # (2 N,) places of x that are 0 or 1: for long positions, then for short ones; empty when there is no choice
+    least: float = 0.0  # size of a position that is not zero
+    most: int = 0  # positions that are not zero
 
     @property
     def whole_quadratic(self) -> np.ndarray:
@@ -43,7 +45,7 @@ class Program:
         whole[: self.size, : self.size] = self.quadratic
         return whole
 
-# %% ../../nbs/portfolio/11_programs.ipynb #423130a3
+# %% ../../nbs/portfolio/11_programs.ipynb #64d35e24
 @dataclass(eq=False)
 class _Writer:
     "Collects unknowns and rows."
@@ -82,7 +84,7 @@ class _Writer:
             at = until
         return matrix, low, high, names
 
-# %% ../../nbs/portfolio/11_programs.ipynb #88f5fb74
+# %% ../../nbs/portfolio/11_programs.ipynb #c00810a4
 def _bounds(
     pieces: Sequence[tuple[str, Piece]],  # of all constraints
     size: int,  # N
@@ -120,7 +122,7 @@ def implied_bounds(
                 low[inside] = np.maximum(low[inside], least - (rest_high - high[inside]) if math.isfinite(rest_high) else -math.inf)
     return low, high
 
-# %% ../../nbs/portfolio/11_programs.ipynb #b07d074d
+# %% ../../nbs/portfolio/11_programs.ipynb #77c9c00f
 def _distances(
     writer: _Writer,  # where helpers go
     centre: np.ndarray,  # (N,)
@@ -175,7 +177,7 @@ def _switch(
             writer.rows(None, counted | slack, np.full(1, -math.inf), np.array([float(choice.most)]), name)
     return np.concatenate([longs, shorts])
 
-# %% ../../nbs/portfolio/11_programs.ipynb #23add275
+# %% ../../nbs/portfolio/11_programs.ipynb #a6dd3d68
 def _add(writer: _Writer, name: str, piece: Piece, bounds: tuple[np.ndarray, np.ndarray], way: int, cones: list[tuple[str, Cone, int]]) -> None:
     "Write one piece as rows; `way` is the place of by how much it gives, or -1."
     size = writer.size
@@ -200,7 +202,7 @@ def _add(writer: _Writer, name: str, piece: Piece, bounds: tuple[np.ndarray, np.
     elif isinstance(piece, Cone):
         cones.append((name, piece, way))
 
-# %% ../../nbs/portfolio/11_programs.ipynb #56f411c8
+# %% ../../nbs/portfolio/11_programs.ipynb #080357fa
 def write_program(
     situation: Situation,  # assets, holdings, volumes
     constraints: Sequence[Constraint],  # what the weights must obey
@@ -240,4 +242,5 @@ def write_program(
     return Program(
         size, np.zeros((size, size)) if quadratic is None else quadratic, np.concatenate([objective, cost]), np.concatenate([low, writer.low]),
         np.concatenate([high, writer.high]), matrix, row_low, row_high, names, low_names, high_names, cones, switches,
+        max((c.least for _, c in choices), default=0.0), min((c.most for _, c in choices), default=size),
     )
