@@ -122,7 +122,7 @@ def implied_bounds(
                 low[inside] = np.maximum(low[inside], least - (rest_high - high[inside]) if math.isfinite(rest_high) else -math.inf)
     return low, high
 
-# %% ../../nbs/portfolio/11_programs.ipynb #77c9c00f
+# %% ../../nbs/portfolio/11_programs.ipynb #420c1b49
 def _distances(
     writer: _Writer,  # where helpers go
     centre: np.ndarray,  # (N,)
@@ -170,6 +170,9 @@ def _switch(
         writer.rows(one, {long: np.array([-high[k]]), short: np.array([least])} | minus, -inf, zero, name)
         writer.rows(one, {long: np.array([-least]), short: np.array([-low[k]])} | slack, zero, inf, name)
         writer.rows(None, {long: np.ones(1), short: np.ones(1)}, -inf, np.ones(1), "")
+        if slack:  # the size may give, but a weight still needs a switch
+            writer.rows(one, {long: np.array([-high[k]])}, -inf, zero, "")
+            writer.rows(one, {short: np.array([-low[k]])}, zero, inf, "")
     for name, choice in choices:
         if choice.most < n:
             counted = {int(place): np.ones(1) for place in (*longs, *shorts)}
@@ -202,7 +205,7 @@ def _add(writer: _Writer, name: str, piece: Piece, bounds: tuple[np.ndarray, np.
     elif isinstance(piece, Cone):
         cones.append((name, piece, way))
 
-# %% ../../nbs/portfolio/11_programs.ipynb #080357fa
+# %% ../../nbs/portfolio/11_programs.ipynb #3255db84
 def write_program(
     situation: Situation,  # assets, holdings, volumes
     constraints: Sequence[Constraint],  # what the weights must obey
@@ -211,6 +214,7 @@ def write_program(
     linear: np.ndarray | None = None,  # (N,); None = none
     costs: np.ndarray | None = None,  # (N,) cost of trading one unit of weight; needs `held`
     give: str | None = None,  # name of the constraint that may give way; then by how much is minimised, and nothing else
+    reach: float = math.inf,  # how large a weight gets that nothing bounds; choices need a finite size
 ) -> Program:  # what a solver reads
     "Write the program of an objective and constraints."
     size = len(situation.labels)
@@ -231,7 +235,8 @@ def write_program(
         cost_of = {int(place): float(costs[n]) for place, n in zip(places, opened, strict=True)}
     switches = np.zeros(0, dtype=int)
     if choices:
-        switches = _switch(writer, choices, *implied_bounds(pieces, low, high), None if give is None else (give, way))
+        least, most = implied_bounds(pieces, low, high)
+        switches = _switch(writer, choices, np.maximum(least, -reach), np.minimum(most, reach), None if give is None else (give, way))
     matrix, row_low, row_high, names = writer.put_together()
     cost = np.array(writer.cost)
     for place, rate in cost_of.items():
