@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['Program', 'implied_bounds', 'write_program']
 
-# %% ../../nbs/portfolio/11_programs.ipynb #d4bb99aa
+# %% ../../nbs/portfolio/11_programs.ipynb #62917add
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import ParameterError
 from .constraints import Absolute, Bound, Choice, Cone, Constraint, Linear, Piece, Situation
 
-# %% ../../nbs/portfolio/11_programs.ipynb #58d0784d
+# %% ../../nbs/portfolio/11_programs.ipynb #9fd30973
 @dataclass(eq=False)
 class Program:
     "Minimise 0.5 x' P x + q' x; x holds the N weights, then helpers."
@@ -45,7 +45,7 @@ class Program:
         whole[: self.size, : self.size] = self.quadratic
         return whole
 
-# %% ../../nbs/portfolio/11_programs.ipynb #64d35e24
+# %% ../../nbs/portfolio/11_programs.ipynb #423130a3
 @dataclass(eq=False)
 class _Writer:
     "Collects unknowns and rows."
@@ -84,7 +84,7 @@ class _Writer:
             at = until
         return matrix, low, high, names
 
-# %% ../../nbs/portfolio/11_programs.ipynb #c00810a4
+# %% ../../nbs/portfolio/11_programs.ipynb #88f5fb74
 def _bounds(
     pieces: Sequence[tuple[str, Piece]],  # of all constraints
     size: int,  # N
@@ -122,7 +122,7 @@ def implied_bounds(
                 low[inside] = np.maximum(low[inside], least - (rest_high - high[inside]) if math.isfinite(rest_high) else -math.inf)
     return low, high
 
-# %% ../../nbs/portfolio/11_programs.ipynb #420c1b49
+# %% ../../nbs/portfolio/11_programs.ipynb #2b4ac074
 def _distances(
     writer: _Writer,  # where helpers go
     centre: np.ndarray,  # (N,)
@@ -180,7 +180,7 @@ def _switch(
             writer.rows(None, counted | slack, np.full(1, -math.inf), np.array([float(choice.most)]), name)
     return np.concatenate([longs, shorts])
 
-# %% ../../nbs/portfolio/11_programs.ipynb #a6dd3d68
+# %% ../../nbs/portfolio/11_programs.ipynb #23add275
 def _add(writer: _Writer, name: str, piece: Piece, bounds: tuple[np.ndarray, np.ndarray], way: int, cones: list[tuple[str, Cone, int]]) -> None:
     "Write one piece as rows; `way` is the place of by how much it gives, or -1."
     size = writer.size
@@ -205,7 +205,7 @@ def _add(writer: _Writer, name: str, piece: Piece, bounds: tuple[np.ndarray, np.
     elif isinstance(piece, Cone):
         cones.append((name, piece, way))
 
-# %% ../../nbs/portfolio/11_programs.ipynb #3255db84
+# %% ../../nbs/portfolio/11_programs.ipynb #8a5e4b0f
 def write_program(
     situation: Situation,  # assets, holdings, volumes
     constraints: Sequence[Constraint],  # what the weights must obey
@@ -213,6 +213,7 @@ def write_program(
     quadratic: np.ndarray | None = None,  # (N, N); None = none
     linear: np.ndarray | None = None,  # (N,); None = none
     costs: np.ndarray | None = None,  # (N,) cost of trading one unit of weight; needs `held`
+    length: tuple[np.ndarray, float] | None = None,  # (K, N) and a rate: rate * |matrix @ weights| is part of the objective
     give: str | None = None,  # name of the constraint that may give way; then by how much is minimised, and nothing else
     reach: float = math.inf,  # how large a weight gets that nothing bounds; choices need a finite size
 ) -> Program:  # what a solver reads
@@ -227,7 +228,7 @@ def write_program(
     for name, piece in pieces:
         _add(writer, name, piece, (low, high), way if name == give else -1, cones)
     objective = np.zeros(size) if linear is None else np.array(linear, dtype=np.float64)
-    cost_of: Mapping[int, float] = {}
+    cost_of: dict[int, float] = {}
     if costs is not None:
         held = situation.need("held", "costs of trading")
         signs, places, opened = _distances(writer, held, low, high)
@@ -237,6 +238,10 @@ def write_program(
     if choices:
         least, most = implied_bounds(pieces, low, high)
         switches = _switch(writer, choices, np.maximum(least, -reach), np.minimum(most, reach), None if give is None else (give, way))
+    if length is not None:
+        place = int(writer.helpers(1, 0.0, math.inf)[0])
+        cones.append(("", Cone(length[0], np.zeros(len(length[0])), 0.0), place))
+        cost_of[place] = length[1]
     matrix, row_low, row_high, names = writer.put_together()
     cost = np.array(writer.cost)
     for place, rate in cost_of.items():
