@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Setting', 'Allocation', 'read_situation', 'root_of', 'allocate']
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #8ddb6b7b
+# %% ../../nbs/portfolio/20_allocation.ipynb #fe44120d
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from .programs import Program
 from .search import solve_program
 from .solvers import Solution, Unsolvable
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #2990d1ad
+# %% ../../nbs/portfolio/20_allocation.ipynb #5affd164
 class Setting(TypedDict, total=False):
     "Keyword arguments that all optimisers share."
 
@@ -55,7 +55,7 @@ class Allocation:
         more = "".join(f", {name!r} gave by {amount:.4g}" for name, amount in self.gave.items()) + (f", {self.note}" if self.note else "")
         return f"Allocation({held} of {len(self.weights)} assets, gross {self.weights.abs().sum():.4g}, {self.solver}, {proof}{more})"
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #437595ec
+# %% ../../nbs/portfolio/20_allocation.ipynb #c7c6bdd3
 def read_situation(
     labels: pd.Index,  # (N,) the assets
     root: np.ndarray | None,  # (K, N) with root' root = covariance
@@ -70,7 +70,7 @@ def read_situation(
     room = None if volume is None else per_asset({k: v for k, v in volume.items() if k in labels}, labels, "`volume`")
     rates = None if costs is None else per_asset(costs, labels, "`costs`")
     if rates is not None and (rates < 0.0).any():
-        raise ParameterError(f"`costs` of {labels[int(np.argmin(rates))]!r} were {rates.min()!r}; a cost is at least 0.")
+        raise ParameterError(f"`costs` of {labels[int(np.argmin(rates))]!r} were {float(rates.min())!r}; a cost is at least 0.")
     constraints = list(setting.get("constraints", (LongOnly(), Budget())))
     names = [c.name for c in constraints]
     for name in names:
@@ -107,7 +107,7 @@ def root_of(
         keep = values > values[-1] * 1e-14
         return (vectors[:, keep] * np.sqrt(values[keep])).T
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #732b38dd
+# %% ../../nbs/portfolio/20_allocation.ipynb #800b1fae
 def allocate(
     situation: Situation,  # assets, holdings, volumes
     constraints: Sequence[Constraint],  # what the weights must obey

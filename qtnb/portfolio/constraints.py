@@ -7,7 +7,7 @@ __all__ = ['Piece', 'Situation', 'per_asset', 'Bound', 'Linear', 'Absolute', 'Co
            'check_limit', 'Net', 'Budget', 'Gross', 'LongOnly', 'Box', 'Group', 'groups', 'Factor', 'Turnover',
            'NoTrade', 'Liquidity', 'Volatility', 'TrackingError', 'MinimumPosition', 'Cardinality', 'broken']
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #310e23ce
+# %% ../../nbs/portfolio/10_constraints.ipynb #99b034ce
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..core.errors import DataError, ParameterError, unknown_name
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #e916b3e8
+# %% ../../nbs/portfolio/10_constraints.ipynb #0cc07ca6
 @dataclass(frozen=True, eq=False)
 class Situation:
     "What constraints are judged by."
@@ -63,7 +63,7 @@ def per_asset(
         raise DataError(f"{what} has no number for {labels[int(np.argmax(np.isnan(found)))]!r}; each of the {len(labels)} assets needs one.")
     return found
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #a8b8432d
+# %% ../../nbs/portfolio/10_constraints.ipynb #fa7f2bc4
 class Bound(NamedTuple):
     "Limits of single weights."
 
@@ -119,7 +119,7 @@ class Constraint(Protocol):
         "Say it in pieces."
         ...
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #679116a9
+# %% ../../nbs/portfolio/10_constraints.ipynb #4494b8a2
 def check_range(
     who: str,  # the constraint, for the error
     low: float,  # -inf for none
@@ -138,7 +138,7 @@ def check_limit(
     if not 0.0 <= limit < math.inf:
         raise ParameterError(f"The limit of {who} was {limit!r}; it is a finite number of at least 0.")
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #e6dc7bf7
+# %% ../../nbs/portfolio/10_constraints.ipynb #0911b2a8
 @dataclass(frozen=True)
 class Net:
     "The sum of the weights lies in a range."
@@ -183,7 +183,7 @@ class Gross:
         "Distances to nothing."
         return [Absolute(np.zeros(len(situation.labels)), self.limit)]
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #c7adbe29
+# %% ../../nbs/portfolio/10_constraints.ipynb #168627bc
 @dataclass(frozen=True)
 class LongOnly:
     "No weight is negative."
@@ -209,10 +209,10 @@ class Box:
         high = per_asset(self.high, situation.labels, f"The upper limit of {self.name!r}", math.inf)
         for label, least, most in zip(situation.labels, low, high, strict=True):
             if not least <= most:
-                raise ParameterError(f"{self.name!r} of {label!r} had the limits low={least!r}, high={most!r}; the lower is not above the upper.")
+                raise ParameterError(f"{self.name!r} of {label!r} had the limits low={float(least)!r}, high={float(most)!r}; the lower is not above the upper.")
         return [Bound(low, high)]
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #281e9eeb
+# %% ../../nbs/portfolio/10_constraints.ipynb #8db2e8e4
 @dataclass(frozen=True)
 class Group:
     "The weights of some assets together lie in a range."
@@ -268,7 +268,7 @@ class Factor:
         row = per_asset(known, situation.labels, f"The loading on {self.name!r}")
         return [Linear(row[None, :], np.array([self.low]), np.array([self.high]))]
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #11b450dd
+# %% ../../nbs/portfolio/10_constraints.ipynb #054b72ee
 @dataclass(frozen=True)
 class Turnover:
     "The traded weights, buys and sells, sum to at most a limit."
@@ -315,7 +315,7 @@ class Liquidity:
         held, room = situation.need("held", self.name), self.share * situation.need("volume", self.name)
         return [Bound(held - room, held + room)]
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #d1527cb9
+# %% ../../nbs/portfolio/10_constraints.ipynb #68800c3f
 @dataclass(frozen=True)
 class Volatility:
     "The standard deviation of the portfolio's return is at most a limit."
@@ -350,7 +350,7 @@ class TrackingError:
         root = situation.need("root", self.name)
         return [Cone(root, root @ per_asset(self.benchmark, situation.labels, "The benchmark", 0.0), self.limit)]
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #2fb9d6e2
+# %% ../../nbs/portfolio/10_constraints.ipynb #445c6ade
 @dataclass(frozen=True)
 class MinimumPosition:
     "A position is nothing, or at least this large."
@@ -383,7 +383,7 @@ class Cardinality:
         "A choice."
         return [Choice(0.0, self.most)]
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #44b4fa8f
+# %% ../../nbs/portfolio/10_constraints.ipynb #9c716e63
 def broken(
     weights: pd.Series,  # (N,) by asset
     constraints: Sequence[Constraint],  # what they should obey

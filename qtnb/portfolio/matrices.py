@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..core.errors import DataError
 
-# %% ../../nbs/portfolio/00_matrices.ipynb #bdc63879
+# %% ../../nbs/portfolio/00_matrices.ipynb #3c467d01
 TOLERANCE = 1e-8  # asymmetry that counts as rounding, relative to the two standard deviations
 SLIVER = 1e-9  # of the mean variance: what a zero eigenvalue may fall short of zero
 
@@ -27,17 +27,18 @@ def check_covariance(
     where = np.argwhere(~np.isfinite(matrix))
     if len(where):
         first, second = (labels[n] for n in where[0])
-        value = matrix[tuple(where[0])]
+        value = float(matrix[tuple(where[0])])
         raise DataError(f"`{name}` of {first!r} and {second!r} was {value!r}; every pair needs a finite number; drop the asset, or fill it by a risk model.")
     variances = np.diag(matrix)
     if (variances < 0.0).any():
         worst = int(np.argmin(variances))
-        raise DataError(f"`{name}` gives {labels[worst]!r} the variance {variances[worst]!r}; a variance is not negative.")
+        raise DataError(f"`{name}` gives {labels[worst]!r} the variance {float(variances[worst])!r}; a variance is not negative.")
     scale = np.sqrt(np.outer(variances, variances)) + variances.max(initial=0.0) * 1e-16
     excess = np.abs(matrix - matrix.T) - TOLERANCE * scale
     if (excess > 0.0).any():
         i, j = np.unravel_index(int(np.argmax(excess)), excess.shape)
-        raise DataError(f"`{name}` of {labels[i]!r} and {labels[j]!r} was {matrix[i, j]!r} one way and {matrix[j, i]!r} the other; a covariance is symmetric.")
+        there, back = float(matrix[i, j]), float(matrix[j, i])
+        raise DataError(f"`{name}` of {labels[i]!r} and {labels[j]!r} was {there!r} one way and {back!r} the other; a covariance is symmetric.")
     matrix = 0.5 * (matrix + matrix.T)
     if not is_semidefinite(matrix):
         lowest = float(np.linalg.eigvalsh(matrix)[0])
@@ -80,7 +81,7 @@ def is_semidefinite(
         return False
     return True
 
-# %% ../../nbs/portfolio/00_matrices.ipynb #3f8e0c85
+# %% ../../nbs/portfolio/00_matrices.ipynb #2b8e2070
 def split_covariance(
     covariance: pd.DataFrame | np.ndarray,  # (N, N), per period
 ) -> tuple[pd.Series, pd.DataFrame]:  # (N,) standard deviations per period, and the (N, N) correlations; NaN for an asset without variance
@@ -108,10 +109,10 @@ def join_covariance(
         raise DataError(f"`volatility` has the shape {deviations.shape}; it needs one number for each of the {len(labels)} assets.")
     bad = np.flatnonzero(~(deviations >= 0.0) | ~np.isfinite(deviations))
     if len(bad):
-        raise DataError(f"`volatility` of {labels[bad[0]]!r} was {deviations[bad[0]]!r}; it is a finite number that is not negative.")
+        raise DataError(f"`volatility` of {labels[bad[0]]!r} was {float(deviations[bad[0]])!r}; it is a finite number that is not negative.")
     diagonal = np.diag(matrix)
     off = int(np.argmax(np.abs(diagonal - 1.0)))
     if not abs(diagonal[off] - 1.0) <= TOLERANCE:
-        raise DataError(f"`correlation` of {labels[off]!r} with itself was {diagonal[off]!r}; it is 1.")
+        raise DataError(f"`correlation` of {labels[off]!r} with itself was {float(diagonal[off])!r}; it is 1.")
     joined = np.where(np.outer(deviations, deviations) == 0.0, 0.0, matrix * np.outer(deviations, deviations))
     return pd.DataFrame(check_covariance(pd.DataFrame(joined, labels, labels), "correlation")[0], labels, labels)

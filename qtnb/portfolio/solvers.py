@@ -6,7 +6,7 @@
 __all__ = ['GOOD', 'Unsolvable', 'Solution', 'Raw', 'residual', 'by_highs', 'finish', 'scaled_program', 'solve_convex',
            'ask_solvers']
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #21f0b900
+# %% ../../nbs/portfolio/12_solvers.ipynb #b0af7e53
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import DataError, QtnbError
 from .programs import Program
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #ed9fdf26
+# %% ../../nbs/portfolio/12_solvers.ipynb #52c8abb8
 class Unsolvable(QtnbError, ValueError):
     "A program without a solution: nothing obeys it, or it has no end."
 
@@ -50,7 +50,7 @@ class Raw(NamedTuple):
     lengths: list[np.ndarray]
     steps: int
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #1d88fb90
+# %% ../../nbs/portfolio/12_solvers.ipynb #fadc213d
 def residual(
     program: Program,  # scaled
     raw: Raw,  # what a solver said
@@ -78,7 +78,7 @@ def residual(
             slack.append(float(np.abs(dual * distance).max()))
     return max(slope, *primal, *slack)
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #d6e85c13
+# %% ../../nbs/portfolio/12_solvers.ipynb #bed8acdd
 _FAR = 1e30  # what daqp takes for infinity
 
 
@@ -99,7 +99,7 @@ def _by_daqp(program: Program) -> Raw:
     duals, width = np.array(info["lam"]), len(program.linear)
     return Raw(np.array(x), duals[width:], duals[:width], [], int(info["iterations"]))
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #67b53863
+# %% ../../nbs/portfolio/12_solvers.ipynb #1b67e98f
 class _Conic(NamedTuple):
     "Rows for Clarabel, and which row of the program each one is."
 
@@ -160,7 +160,7 @@ def _by_clarabel(program: Program) -> Raw:
         at += len(cone.matrix) + 1
     return Raw(np.array(found.x), duals[:rows], duals[rows:], lengths, int(found.iterations))
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #91628cf9
+# %% ../../nbs/portfolio/12_solvers.ipynb #917cd6b3
 def _polished(
     program: Program,  # scaled, without lengths
     raw: Raw,  # a rough answer
@@ -199,7 +199,7 @@ def _refined(inner: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
         answer = answer + lu_solve(factors, right - inner @ answer, check_finite=False)
     return answer
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #325e2cbf
+# %% ../../nbs/portfolio/12_solvers.ipynb #88b279bc
 def by_highs(program: Program) -> Raw:
     "Solve a linear program, with or without switches; with switches there are no prices."
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -242,7 +242,7 @@ def _refuse(status: int, message: str) -> None:
         raise Unsolvable("unbounded", "the objective has no end: some mix of assets gets better without limit; limit the weights by a Box, Gross or Budget")
     raise Unsolvable("failed", f"the solver gave up: {message}")
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #b4db42ba
+# %% ../../nbs/portfolio/12_solvers.ipynb #72901c59
 def finish(
     program: Program,  # as it was written
     scaled: Program,  # as it was solved
@@ -266,7 +266,7 @@ def finish(
     found = {name: price * scale for name, price in prices.items()} if off == off else {}
     return Solution(weights, raw.x, objective, found, off, solver, raw.steps)
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #f4e035a5
+# %% ../../nbs/portfolio/12_solvers.ipynb #38a1836b
 GOOD = 1e-9  # residual at which an answer is as good as exact
 _DENSE = 800  # unknowns up to which daqp is asked
 
@@ -277,7 +277,7 @@ def scaled_program(
     "Scale the objective: to a mean variance of one, or to a largest slope of one."
     for what, values in (("quadratic", program.quadratic), ("linear", program.linear), ("matrix", program.matrix)):
         if not np.isfinite(values).all():
-            value = values[~np.isfinite(values)][0]
+            value = float(values[~np.isfinite(values)][0])
             raise DataError(f"The {what} part of the program holds {value!r}; expected returns, costs and loadings are finite numbers.")
     scale = float(np.mean(np.abs(np.diag(program.quadratic)))) or float(np.abs(program.linear).max(initial=0.0)) or 1.0
     return replace(program, quadratic=program.quadratic / scale, linear=program.linear / scale), scale
