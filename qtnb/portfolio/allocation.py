@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Setting', 'Allocation', 'read_situation', 'root_of', 'allocate']
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #fe44120d
+# %% ../../nbs/portfolio/20_allocation.ipynb #73d4037d
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ import pandas as pd
 
 from ..core.errors import DataError, ParameterError
 from .conflicts import InfeasibleError, explain_conflict, give_way
-from .constraints import Budget, Constraint, LongOnly, Situation, broken, per_asset
+from .constraints import Budget, Constraint, LongOnly, Situation, excesses, per_asset
 from .programs import Program
 from .search import solve_program
 from .solvers import Solution, Unsolvable
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #5affd164
+# %% ../../nbs/portfolio/20_allocation.ipynb #fac881d3
 class Setting(TypedDict, total=False):
     "Keyword arguments that all optimisers share."
 
@@ -40,12 +40,12 @@ class Allocation:
 
     weights: pd.Series  # (N,) by asset
     objective: float  # what was minimised, in its own unit; NaN when the weights were kept
-    prices: pd.Series  # shadow price by constraint: by how much the objective falls if the limit gives by one unit
+    prices: Mapping[str, float]  # shadow price by constraint: by how much the objective falls if the limit gives by one unit
     residual: float  # of the KKT conditions, scaled; NaN after a search over what is held
     solver: str  # "daqp", "clarabel", "highs", "search", "closed form", or "held"
     steps: int  # of the solver
     gap: float = 0.0  # how much better, relative to the objective, an answer not looked at could be
-    gave: pd.Series = field(default_factory=lambda: pd.Series(dtype=float, name="gave"))  # by how much constraints gave way
+    gave: Mapping[str, float] = field(default_factory=dict)  # by how much constraints gave way
     note: str = ""  # why the weights were kept, in words
 
     def __repr__(self) -> str:
@@ -55,7 +55,7 @@ class Allocation:
         more = "".join(f", {name!r} gave by {amount:.4g}" for name, amount in self.gave.items()) + (f", {self.note}" if self.note else "")
         return f"Allocation({held} of {len(self.weights)} assets, gross {self.weights.abs().sum():.4g}, {self.solver}, {proof}{more})"
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #c7c6bdd3
+# %% ../../nbs/portfolio/20_allocation.ipynb #b465d8ba
 def read_situation(
     labels: pd.Index,  # (N,) the assets
     root: np.ndarray | None,  # (K, N) with root' root = covariance
@@ -107,7 +107,7 @@ def root_of(
         keep = values > values[-1] * 1e-14
         return (vectors[:, keep] * np.sqrt(values[keep])).T
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #800b1fae
+# %% ../../nbs/portfolio/20_allocation.ipynb #92a8b159
 def allocate(
     situation: Situation,  # assets, holdings, volumes
     constraints: Sequence[Constraint],  # what the weights must obey
@@ -116,7 +116,7 @@ def allocate(
     read: Callable[[Solution], np.ndarray] = lambda found: found.weights,  # weights of a solution
 ) -> Allocation:  # the best weights
     "Solve, give way if that was declared, check, and label."
-    gave = pd.Series(dtype=float, name="gave")
+    gave: Mapping[str, float] = {}
     try:
         try:
             found = solve_program(write(constraints), branches=setting.get("branches", 5_000))
@@ -133,14 +133,13 @@ def allocate(
             raise
         return _kept(situation, str(clash))
     weights = pd.Series(read(found), situation.labels, name="weight")
-    excess = broken(weights, constraints, situation, tolerance=1e-6)
-    if len(excess):
-        raise Unsolvable("failed", f"the solver {found.solver} broke {excess.index[0]!r} by {excess.iloc[0]:.3g}; please report this program")
-    prices = pd.Series({c.name: found.prices.get(c.name, 0.0) for c in constraints} if found.prices else {}, dtype=float, name="price")
+    for name, amount in excesses(weights.to_numpy(), constraints, situation, 1e-6).items():
+        raise Unsolvable("failed", f"the solver {found.solver} broke {name!r} by {amount:.3g}; please report this program")
+    prices = {c.name: found.prices.get(c.name, 0.0) for c in constraints} if found.prices else {}
     return Allocation(weights, found.objective, prices, found.residual, found.solver, found.steps, found.gap, gave)
 
 
 def _kept(situation: Situation, why: str) -> Allocation:
     "The weights as they are."
     weights = pd.Series(situation.need("held", "otherwise='hold'"), situation.labels, name="weight")
-    return Allocation(weights, math.nan, pd.Series(dtype=float, name="price"), math.nan, "held", 0, note=why)
+    return Allocation(weights, math.nan, {}, math.nan, "held", 0, note=why)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['InfeasibleError', 'is_possible', 'explain_conflict', 'least_give', 'Loosened', 'give_way']
 
-# %% ../../nbs/portfolio/14_conflicts.ipynb #930c9974
+# %% ../../nbs/portfolio/14_conflicts.ipynb #e828336d
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from .programs import write_program
 from .search import solve_program
 from .solvers import Unsolvable
 
-# %% ../../nbs/portfolio/14_conflicts.ipynb #1fdc4deb
+# %% ../../nbs/portfolio/14_conflicts.ipynb #a4460f78
 class InfeasibleError(QtnbError, ValueError):
     "No weights obey all constraints; `gives` says by how much each that clashes would have to give."
 
@@ -34,7 +34,7 @@ class InfeasibleError(QtnbError, ValueError):
         hint = f"It would do if {' or if '.join(ways)}." if ways else "No single one of them could give enough."
         super().__init__(f"No weights obey {who}. {hint}")
 
-# %% ../../nbs/portfolio/14_conflicts.ipynb #ceedc7b4
+# %% ../../nbs/portfolio/14_conflicts.ipynb #8d24bf8a
 _REACH = 100.0  # a weight that nothing bounds is taken to be at most a hundred times the capital
 
 
@@ -79,7 +79,7 @@ def least_give(
         return math.inf
     return max(0.0, found.objective)
 
-# %% ../../nbs/portfolio/14_conflicts.ipynb #60b77376
+# %% ../../nbs/portfolio/14_conflicts.ipynb #5e64ef68
 @dataclass(frozen=True)
 class Loosened:
     "A constraint whose limits gave by an amount."
@@ -116,11 +116,11 @@ def give_way(
     situation: Situation,  # assets, holdings, volumes
     constraints: Sequence[Constraint],  # that cannot be met together
     order: Sequence[str],  # names of those that may give, the first to give first
-) -> tuple[list[Constraint], pd.Series]:  # constraints that can be met, and by how much each gave
+) -> tuple[list[Constraint], dict[str, float]]:  # constraints that can be met, and by how much each gave
     "Loosen constraints by the least that will do: the first that suffices alone, else all of them from the first on; InfeasibleError when that is not enough."
     for name in order:
         amount = least_give(situation, constraints, name)
         if amount < math.inf:
             amount += 1e-9 * max(1.0, amount)  # rounding must not make the loosened request impossible
-            return [Loosened(c, amount) if c.name == name else c for c in constraints], pd.Series({name: amount}, name="gave", dtype=float)
+            return [Loosened(c, amount) if c.name == name else c for c in constraints], {name: amount}
     raise InfeasibleError(explain_conflict(situation, constraints))

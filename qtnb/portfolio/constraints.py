@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Piece', 'Situation', 'per_asset', 'Bound', 'Linear', 'Absolute', 'Cone', 'Choice', 'Constraint', 'check_range',
            'check_limit', 'Net', 'Budget', 'Gross', 'LongOnly', 'Box', 'Group', 'groups', 'Factor', 'Turnover',
-           'NoTrade', 'Liquidity', 'Volatility', 'TrackingError', 'MinimumPosition', 'Cardinality', 'broken']
+           'NoTrade', 'Liquidity', 'Volatility', 'TrackingError', 'MinimumPosition', 'Cardinality', 'broken',
+           'excesses']
 
 # %% ../../nbs/portfolio/10_constraints.ipynb #99b034ce
 import math
@@ -383,7 +384,7 @@ class Cardinality:
         "A choice."
         return [Choice(0.0, self.most)]
 
-# %% ../../nbs/portfolio/10_constraints.ipynb #9c716e63
+# %% ../../nbs/portfolio/10_constraints.ipynb #8ac4f4ed
 def broken(
     weights: pd.Series,  # (N,) by asset
     constraints: Sequence[Constraint],  # what they should obey
@@ -392,12 +393,22 @@ def broken(
 ) -> pd.Series:  # excess by name of the constraint, in its own unit; empty when all are obeyed
     "By how much weights break constraints."
     known = Situation(weights.index) if situation is None else situation
-    w, found = weights.to_numpy(dtype=np.float64), dict[str, float]()
+    return pd.Series(excesses(weights.to_numpy(dtype=np.float64), constraints, known, tolerance), dtype=np.float64, name="excess")
+
+
+def excesses(
+    weights: np.ndarray,  # (N,)
+    constraints: Sequence[Constraint],  # what they should obey
+    situation: Situation,  # assets, holdings, volumes
+    tolerance: float,  # excess that counts as rounding
+) -> dict[str, float]:  # excess by name of the constraint
+    "The same without labels."
+    found: dict[str, float] = {}
     for constraint in constraints:
-        excess = max((_excess(piece, w) for piece in constraint.pieces(known)), default=0.0)
+        excess = max((_excess(piece, weights) for piece in constraint.pieces(situation)), default=0.0)
         if not excess <= tolerance:
             found[constraint.name] = excess
-    return pd.Series(found, dtype=np.float64, name="excess")
+    return found
 
 
 def _excess(piece: Piece, w: np.ndarray) -> float:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Program', 'implied_bounds', 'write_program']
 
-# %% ../../nbs/portfolio/11_programs.ipynb #62917add
+# %% ../../nbs/portfolio/11_programs.ipynb #41e9ada6
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import ParameterError
 from .constraints import Absolute, Bound, Choice, Cone, Constraint, Linear, Piece, Situation
 
-# %% ../../nbs/portfolio/11_programs.ipynb #9fd30973
+# %% ../../nbs/portfolio/11_programs.ipynb #8a3f92b7
 @dataclass(eq=False)
 class Program:
     "Minimise 0.5 x' P x + q' x; x holds the N weights, then helpers."
@@ -33,6 +33,7 @@ class Program:
     high_names: list[str]  # (N,) whose upper bound it is; "" for none
     cones: list[tuple[str, Cone, int]]  # lengths over the weights, and the place of by how much the limit gives (-1: it does not)
     switches: np.ndarray  # (2 N,) places of x that are 0 or 1: for long positions, then for short ones; empty when there is no choice
+    kinks: list[tuple[int, int, float]]  # weight, place of the helper that is its distance, and from what
     least: float = 0.0  # size of a position that is not zero
     most: int = 0  # positions that are not zero
 
@@ -45,7 +46,7 @@ class Program:
         whole[: self.size, : self.size] = self.quadratic
         return whole
 
-# %% ../../nbs/portfolio/11_programs.ipynb #423130a3
+# %% ../../nbs/portfolio/11_programs.ipynb #ba19491f
 @dataclass(eq=False)
 class _Writer:
     "Collects unknowns and rows."
@@ -55,6 +56,7 @@ class _Writer:
     high: list[float] = field(default_factory=list)
     cost: list[float] = field(default_factory=list)  # of helpers
     distances: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)  # helpers by what they are distances to
+    kinks: list[tuple[int, int, float]] = field(default_factory=list)  # weight, helper, centre of each distance
     blocks: list[tuple[dict[int, np.ndarray], np.ndarray | None, np.ndarray, np.ndarray, str]] = field(default_factory=list)
 
     def helpers(self, count: int, low: float, high: float) -> np.ndarray:
@@ -84,7 +86,7 @@ class _Writer:
             at = until
         return matrix, low, high, names
 
-# %% ../../nbs/portfolio/11_programs.ipynb #88f5fb74
+# %% ../../nbs/portfolio/11_programs.ipynb #c00810a4
 def _bounds(
     pieces: Sequence[tuple[str, Piece]],  # of all constraints
     size: int,  # N
@@ -122,7 +124,7 @@ def implied_bounds(
                 low[inside] = np.maximum(low[inside], least - (rest_high - high[inside]) if math.isfinite(rest_high) else -math.inf)
     return low, high
 
-# %% ../../nbs/portfolio/11_programs.ipynb #2b4ac074
+# %% ../../nbs/portfolio/11_programs.ipynb #23b6fc40
 def _distances(
     writer: _Writer,  # where helpers go
     centre: np.ndarray,  # (N,)
@@ -137,6 +139,7 @@ def _distances(
     open_ = np.flatnonzero(signs == 0.0)
     places = writer.helpers(len(open_), 0.0, math.inf)
     for place, n in zip(places, open_, strict=True):
+        writer.kinks.append((int(n), int(place), float(centre[n])))
         pair = np.zeros((2, writer.size))
         pair[:, n] = (1.0, -1.0)
         writer.rows(pair, {int(place): np.array([-1.0, -1.0])}, np.full(2, -math.inf), np.array([centre[n], -centre[n]]), "")
@@ -180,7 +183,7 @@ def _switch(
             writer.rows(None, counted | slack, np.full(1, -math.inf), np.array([float(choice.most)]), name)
     return np.concatenate([longs, shorts])
 
-# %% ../../nbs/portfolio/11_programs.ipynb #23add275
+# %% ../../nbs/portfolio/11_programs.ipynb #a6dd3d68
 def _add(writer: _Writer, name: str, piece: Piece, bounds: tuple[np.ndarray, np.ndarray], way: int, cones: list[tuple[str, Cone, int]]) -> None:
     "Write one piece as rows; `way` is the place of by how much it gives, or -1."
     size = writer.size
@@ -205,7 +208,7 @@ def _add(writer: _Writer, name: str, piece: Piece, bounds: tuple[np.ndarray, np.
     elif isinstance(piece, Cone):
         cones.append((name, piece, way))
 
-# %% ../../nbs/portfolio/11_programs.ipynb #8a5e4b0f
+# %% ../../nbs/portfolio/11_programs.ipynb #d446686b
 def write_program(
     situation: Situation,  # assets, holdings, volumes
     constraints: Sequence[Constraint],  # what the weights must obey
@@ -251,6 +254,6 @@ def write_program(
         cost[way - size] = 1.0
     return Program(
         size, np.zeros((size, size)) if quadratic is None else quadratic, np.concatenate([objective, cost]), np.concatenate([low, writer.low]),
-        np.concatenate([high, writer.high]), matrix, row_low, row_high, names, low_names, high_names, cones, switches,
+        np.concatenate([high, writer.high]), matrix, row_low, row_high, names, low_names, high_names, cones, switches, writer.kinks,
         max((c.least for _, c in choices), default=0.0), min((c.most for _, c in choices), default=size),
     )

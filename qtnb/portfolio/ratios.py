@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['with_scale', 'maximum_sharpe', 'maximum_diversification']
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #329656dd
+# %% ../../nbs/portfolio/22_ratios.ipynb #07b30432
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from .programs import Program, write_program
 from .search import solve_program
 from .solvers import Solution
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #889643d7
+# %% ../../nbs/portfolio/22_ratios.ipynb #ebcd52d8
 def with_scale(
     program: Program,  # rows and bounds of the constraints
     gain: np.ndarray,  # (N,) what the numerator earns per unit of weight
@@ -42,10 +42,10 @@ def with_scale(
         program, linear=np.zeros(width + 1), low=np.append(np.full(width, -math.inf), 0.0), high=np.full(width + 1, math.inf), matrix=matrix,
         row_low=np.concatenate([np.zeros(len(below)), -none[: len(above)], [1.0]]), row_high=np.concatenate([none[: len(below)], np.zeros(len(above)), [1.0]]),
         names=[of_low[k] for k in below] + [of_high[k] for k in above] + [""],
-        low_names=[""] * program.size, high_names=[""] * program.size,
+        low_names=[""] * program.size, high_names=[""] * program.size, kinks=[],
     )
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #303bd409
+# %% ../../nbs/portfolio/22_ratios.ipynb #b6a02b27
 def _best_quotient(
     matrix: np.ndarray,  # (N, N) covariance
     gain: np.ndarray,  # (N,) numerator per unit of weight
@@ -91,7 +91,7 @@ def _must_gain(situation: Situation, constraints: Sequence[Constraint], gain: np
     if not best > 0.0:
         raise DataError(f"No allowed portfolio has a positive {what}: the best has {best:.3g}; a quotient says nothing then. Use `minimum_variance`.")
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #a4361e2a
+# %% ../../nbs/portfolio/22_ratios.ipynb #900573f3
 def maximum_sharpe(
     expected: pd.Series | Mapping[Any, float],  # (N,) expected return per period
     covariance: pd.DataFrame | np.ndarray,  # (N, N) per period
@@ -105,7 +105,7 @@ def maximum_sharpe(
     gain = per_asset(expected, labels, "The expected return") - risk_free
     return _best_quotient(matrix, gain, "expected excess return", labels, setting)
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #b5bc50a4
+# %% ../../nbs/portfolio/22_ratios.ipynb #13ddb69b
 def maximum_diversification(
     covariance: pd.DataFrame | np.ndarray,  # (N, N) per period; every asset must vary
     **setting: Unpack[Setting],  # constraints, holdings, what gives: see `portfolio.allocation.Setting`

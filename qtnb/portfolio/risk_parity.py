@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['risk_shares', 'risk_parity']
 
-# %% ../../nbs/portfolio/23_risk_parity.ipynb #7f29492f
+# %% ../../nbs/portfolio/23_risk_parity.ipynb #5d831325
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ from .constraints import per_asset
 from .matrices import check_covariance
 from ..utils.machine_code import compiled
 
-# %% ../../nbs/portfolio/23_risk_parity.ipynb #7ade9569
+# %% ../../nbs/portfolio/23_risk_parity.ipynb #22b586fa
 def risk_shares(
     weights: pd.Series,  # (N,) by asset, of any sign
     covariance: pd.DataFrame | np.ndarray,  # (N, N) per period
@@ -32,7 +32,7 @@ def risk_shares(
         raise DataError(f"The portfolio has the variance {variance!r}; shares of a risk need a risk.")
     return pd.Series(w * (matrix @ w) / variance, labels, name="share of the risk")
 
-# %% ../../nbs/portfolio/23_risk_parity.ipynb #38148d87
+# %% ../../nbs/portfolio/23_risk_parity.ipynb #ccae0673
 @compiled
 def _rounds(matrix: np.ndarray, budgets: np.ndarray, x: np.ndarray, most: int, enough: float) -> int:
     "Minimise over one weight after the other, in place; returns the rounds that were made."
@@ -75,7 +75,7 @@ def _off(matrix: np.ndarray, budgets: np.ndarray, x: np.ndarray) -> float:
     parts = x * (matrix @ x)
     return float(np.abs(parts / parts.sum() - budgets).max())
 
-# %% ../../nbs/portfolio/23_risk_parity.ipynb #be7efae7
+# %% ../../nbs/portfolio/23_risk_parity.ipynb #a7a8c961
 def risk_parity(
     covariance: pd.DataFrame | np.ndarray,  # (N, N) per period; every asset must vary
     budgets: pd.Series | Mapping[Any, float] | None = None,  # (N,) share of the risk by asset, positive, summing to 1; None = equal
@@ -101,4 +101,4 @@ def risk_parity(
     if not off <= 1e-8:
         raise DataError(f"The shares of the risk miss their budgets by {off:.1e}; some long portfolio is all but without risk; use a risk model that shrinks.")
     volatility = math.sqrt(float(weights @ matrix @ weights))
-    return Allocation(pd.Series(weights, labels, name="weight"), volatility, pd.Series(dtype=float, name="price"), off, "rounds", rounds + steps)
+    return Allocation(pd.Series(weights, labels, name="weight"), volatility, {}, off, "rounds", rounds + steps)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Bounds', 'solve_program']
 
-# %% ../../nbs/portfolio/13_search.ipynb #8865cd88
+# %% ../../nbs/portfolio/13_search.ipynb #8a2ea793
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ import numpy as np
 from .programs import Program
 from .solvers import Raw, Solution, Unsolvable, ask_solvers, by_highs, finish, scaled_program, solve_convex
 
-# %% ../../nbs/portfolio/13_search.ipynb #69caa630
+# %% ../../nbs/portfolio/13_search.ipynb #8b3f4b11
 _NONE = 1e-9  # weight that counts as no position
 Bounds = tuple[np.ndarray, np.ndarray]  # of all unknowns: a switch that is decided has both at 0 or both at 1
 
@@ -43,7 +43,7 @@ def _next_switch(program: Program, weights: np.ndarray, bounds: Bounds) -> int:
     doubt[(low[places] == high[places]) | (sizes <= _NONE)] = -1.0
     return int(places[int(np.argmax(doubt))])
 
-# %% ../../nbs/portfolio/13_search.ipynb #deeac214
+# %% ../../nbs/portfolio/13_search.ipynb #472df446
 @dataclass(eq=False)
 class _Tree:
     "What a search knows."
@@ -93,7 +93,7 @@ class _Tree:
                 break
         heappush(self.queue, (value, self.seen, bounds, _next_switch(self.program, weights, bounds)))
 
-# %% ../../nbs/portfolio/13_search.ipynb #1f6eb057
+# %% ../../nbs/portfolio/13_search.ipynb #47cd2313
 def solve_program(
     program: Program,  # as `write_program` makes it
     *,
@@ -104,7 +104,7 @@ def solve_program(
         return solve_convex(program)
     scaled, scale = scaled_program(program)
     if not scaled.quadratic.any() and not scaled.cones:
-        return finish(program, scaled, by_highs(scaled), scale, "highs")
+        return finish(program, by_highs(scaled), scale, "highs", math.nan)
     tree = _Tree(scaled)
     tree.look((scaled.low, scaled.high))
     while tree.queue and tree.is_better(tree.queue[0][0]) and tree.seen < branches:
@@ -119,5 +119,4 @@ def solve_program(
         raise Unsolvable("infeasible", "no weights obey the constraints")
     open_ = tree.queue[0][0] if tree.queue else tree.best
     gap = max(0.0, tree.best - open_) / max(abs(tree.best), 1e-300) if tree.is_better(open_) else 0.0
-    blank = tree.found._replace(rows=np.full(len(tree.found.rows), math.nan))
-    return replace(finish(program, scaled, blank, scale, "search"), steps=tree.seen, gap=gap)
+    return replace(finish(program, tree.found, scale, "search", math.nan), steps=tree.seen, gap=gap)
