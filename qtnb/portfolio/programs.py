@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['Program', 'implied_bounds', 'write_program']
 
-# %% ../../nbs/portfolio/11_programs.ipynb #41e9ada6
+# %% ../../nbs/portfolio/11_programs.ipynb #65c1a0db
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import ParameterError
 from .constraints import Absolute, Bound, Choice, Cone, Constraint, Linear, Piece, Situation
 
-# %% ../../nbs/portfolio/11_programs.ipynb #8a3f92b7
+# %% ../../nbs/portfolio/11_programs.ipynb #c3b4dfd3
 @dataclass(eq=False)
 class Program:
     "Minimise 0.5 x' P x + q' x; x holds the N weights, then helpers."
@@ -25,7 +26,7 @@ class Program:
     linear: np.ndarray  # (X,) q
     low: np.ndarray  # (X,) bounds of x
     high: np.ndarray  # (X,)
-    matrix: np.ndarray  # (M, X) rows
+    matrix: Any  # (M, X) rows, an array; or a sparse one, where there are thousands
     row_low: np.ndarray  # (M,)
     row_high: np.ndarray  # (M,)
     names: list[str]  # (M,) whose row it is; "" for rows that tie helpers to weights

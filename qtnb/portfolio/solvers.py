@@ -161,7 +161,7 @@ def _with_helpers(program: Program, raw: Raw, main: np.ndarray, costs: np.ndarra
     bounds[:n] = np.where(np.bincount(of, held, n) > 0.0, 0.0, raw.bounds)
     return Raw(x, prices, bounds, [], raw.steps)
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #0f260a69
+# %% ../../nbs/portfolio/12_solvers.ipynb #efa96481
 class _Conic(NamedTuple):
     "Rows for Clarabel, and which row of the program each one is."
 
@@ -211,7 +211,7 @@ def _by_clarabel(program: Program) -> Raw:
         raise Unsolvable("infeasible", "no weights obey the constraints")
     if "DualInfeasible" in status:
         raise Unsolvable("unbounded", "the objective has no end: some mix of assets gets better without limit; limit the weights by a Box, Gross or Budget")
-    z, rows = np.array(found.z), len(program.matrix)
+    z, rows = np.array(found.z), len(program.row_low)
     duals, ends = np.zeros(rows + len(program.linear)), np.cumsum([len(form.equal), len(form.above), len(form.below)])
     duals[form.equal] += z[: ends[0]]
     duals[form.above] += z[ends[0] : ends[1]]
@@ -222,7 +222,7 @@ def _by_clarabel(program: Program) -> Raw:
         at += len(cone.matrix) + 1
     return Raw(np.array(found.x), duals[:rows], duals[rows:], lengths, int(found.iterations))
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #82c1bc4b
+# %% ../../nbs/portfolio/12_solvers.ipynb #c1a885c3
 def _polished(
     program: Program,  # scaled, without lengths
     raw: Raw,  # a rough answer
@@ -243,7 +243,7 @@ def _polished(
     right = np.concatenate([-program.linear[free] - whole[free] @ solved, limit - rows @ solved])
     answer = _refined(inner, right, len(free))
     solved[free] = answer[: len(free)]
-    prices = np.zeros(len(program.matrix))
+    prices = np.zeros(len(program.row_low))
     prices[binding] = answer[len(free) :]
     slope = program.linear + program.matrix.T @ prices
     slope[:n] += program.quadratic @ solved[:n]
@@ -261,35 +261,37 @@ def _refined(inner: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
         answer = answer + lu_solve(factors, right - inner @ answer, check_finite=False)
     return answer
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #52db1e42
+# %% ../../nbs/portfolio/12_solvers.ipynb #d748ec4e
 def by_highs(program: Program) -> Raw:
     "Solve a linear program, with or without switches; with switches there are no prices."
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     whole = np.zeros(len(program.linear))
     whole[program.switches] = 1.0
-    rows = [LinearConstraint(program.matrix, program.row_low, program.row_high)] if len(program.matrix) else []
+    rows = [LinearConstraint(program.matrix, program.row_low, program.row_high)] if len(program.row_low) else []
     found = milp(program.linear, integrality=whole, bounds=Bounds(program.low, program.high), constraints=rows)
     if found.x is None:
         _refuse(found.status, str(found.message))
-    none = np.full(len(program.matrix), math.nan)
+    none = np.full(len(program.row_low), math.nan)
     return Raw(np.asarray(found.x), none, np.full(len(program.linear), math.nan), [], 0)
 
 
 def _by_simplex(program: Program) -> Raw:
     "Solve a linear program with its prices."
+    from scipy import sparse
     from scipy.optimize import linprog
 
     equal, above = program.row_low == program.row_high, np.isfinite(program.row_high)
     above, below = above & ~equal, np.isfinite(program.row_low) & ~equal
-    rows = np.vstack([program.matrix[above], -program.matrix[below]])
+    stack: Any = sparse.vstack if sparse.issparse(program.matrix) else np.vstack
+    rows = stack([program.matrix[above], -program.matrix[below]])
     limits = np.concatenate([program.row_high[above], -program.row_low[below]])
     found: Any = linprog(
         program.linear, rows, limits, program.matrix[equal], program.row_high[equal], np.column_stack([program.low, program.high]), method="highs"
     )
     if found.x is None or found.status:
         _refuse(found.status, str(found.message))
-    prices, up = np.zeros(len(program.matrix)), int(above.sum())
+    prices, up = np.zeros(len(program.row_low)), int(above.sum())
     prices[equal] = -found.eqlin.marginals
     prices[above] -= found.ineqlin.marginals[:up]
     prices[below] += found.ineqlin.marginals[up:]
@@ -327,7 +329,7 @@ def finish(
     found = {name: price * scale for name, price in prices.items()} if off == off else {}
     return Solution(weights, raw.x, objective, found, off, solver, raw.steps)
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #1c944bab
+# %% ../../nbs/portfolio/12_solvers.ipynb #5ab4831e
 GOOD = 1e-9  # residual at which an answer is as good as exact
 _DENSE = 800  # unknowns up to which daqp is asked
 _SMALL = 120  # the same with helpers, which it does not like
@@ -337,7 +339,8 @@ def scaled_program(
     program: Program,  # as `write_program` makes it
 ) -> tuple[Program, float]:  # the program with an objective of the size of one, and what it was divided by
     "Scale the objective: to a mean variance of one, or to a largest slope of one."
-    for what, values in (("quadratic", program.quadratic), ("linear", program.linear), ("matrix", program.matrix)):
+    rows = getattr(program.matrix, "data", program.matrix) if not isinstance(program.matrix, np.ndarray) else program.matrix
+    for what, values in (("quadratic", program.quadratic), ("linear", program.linear), ("matrix", rows)):
         if not np.isfinite(values).all():
             value = float(values[~np.isfinite(values)][0])
             raise DataError(f"The {what} part of the program holds {value!r}; expected returns, costs and loadings are finite numbers.")
