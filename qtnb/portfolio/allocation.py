@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Setting', 'Allocation', 'read_situation', 'root_of', 'allocate']
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #73d4037d
+# %% ../../nbs/portfolio/20_allocation.ipynb #0e2aff73
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core.errors import DataError, ParameterError
 from .conflicts import InfeasibleError, explain_conflict, give_way
-from .constraints import Budget, Constraint, LongOnly, Situation, excesses, per_asset
+from .constraints import Bound, Budget, Constraint, LongOnly, Situation, excesses, per_asset
 from .programs import Program
 from .search import solve_program
 from .solvers import Solution, Unsolvable
@@ -107,7 +107,7 @@ def root_of(
         keep = values > values[-1] * 1e-14
         return (vectors[:, keep] * np.sqrt(values[keep])).T
 
-# %% ../../nbs/portfolio/20_allocation.ipynb #92a8b159
+# %% ../../nbs/portfolio/20_allocation.ipynb #bef778f3
 def allocate(
     situation: Situation,  # assets, holdings, volumes
     constraints: Sequence[Constraint],  # what the weights must obey
@@ -125,18 +125,29 @@ def allocate(
                 raise
             order = setting.get("gives", ())
             if not order:
-                raise InfeasibleError(explain_conflict(situation, constraints)) from none
+                clash = explain_conflict(situation, constraints)
+                raise (InfeasibleError(clash) if len(clash) else none) from none
             constraints, gave = give_way(situation, constraints, order)
             found = solve_program(write(constraints), branches=setting.get("branches", 5_000))
     except InfeasibleError as clash:
         if setting.get("otherwise", "raise") != "hold":
             raise
         return _kept(situation, str(clash))
-    weights = pd.Series(read(found), situation.labels, name="weight")
+    weights = pd.Series(_within_bounds(read(found), constraints, situation), situation.labels, name="weight")
     for name, amount in excesses(weights.to_numpy(), constraints, situation, 1e-6).items():
         raise Unsolvable("failed", f"the solver {found.solver} broke {name!r} by {amount:.3g}; please report this program")
     prices = {c.name: found.prices.get(c.name, 0.0) for c in constraints} if found.prices else {}
     return Allocation(weights, found.objective, prices, found.residual, found.solver, found.steps, found.gap, gave)
+
+
+def _within_bounds(weights: np.ndarray, constraints: Sequence[Constraint], situation: Situation) -> np.ndarray:
+    "Weights without the rounding by which a solver oversteps a bound: -1e-17 is no short position."
+    for constraint in constraints:
+        for piece in constraint.pieces(situation):
+            if isinstance(piece, Bound):
+                inside = np.clip(weights, piece.low, piece.high)
+                weights = np.where(np.abs(inside - weights) < 1e-9, inside, weights)
+    return weights
 
 
 def _kept(situation: Situation, why: str) -> Allocation:

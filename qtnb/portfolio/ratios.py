@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['with_scale', 'maximum_sharpe', 'maximum_diversification']
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #07b30432
+# %% ../../nbs/portfolio/22_ratios.ipynb #329656dd
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from .programs import Program, write_program
 from .search import solve_program
 from .solvers import Solution
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #ebcd52d8
+# %% ../../nbs/portfolio/22_ratios.ipynb #fdf64e67
 def with_scale(
     program: Program,  # rows and bounds of the constraints
     gain: np.ndarray,  # (N,) what the numerator earns per unit of weight
@@ -45,7 +45,7 @@ def with_scale(
         low_names=[""] * program.size, high_names=[""] * program.size, kinks=[],
     )
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #b6a02b27
+# %% ../../nbs/portfolio/22_ratios.ipynb #c45c1f3a
 def _best_quotient(
     matrix: np.ndarray,  # (N, N) covariance
     gain: np.ndarray,  # (N,) numerator per unit of weight
@@ -62,8 +62,8 @@ def _best_quotient(
             raise ParameterError(f"{constraint.name!r} cannot be combined with a quotient; use `mean_variance`, and try several risk aversions.")
 
     def write(rules: Sequence[Constraint]) -> Program:
-        _must_gain(situation, rules, gain, what)
-        return with_scale(write_program(situation, rules, quadratic=matrix), gain)
+        best = _best_gain(situation, rules, gain, what)
+        return with_scale(write_program(situation, rules, quadratic=matrix), gain / best)
 
     found = allocate(situation, constraints, setting, write, _without_scale)
     if found.solver == "held":
@@ -80,18 +80,19 @@ def _without_scale(found: Solution) -> np.ndarray:
     return found.weights / scale
 
 
-def _must_gain(situation: Situation, constraints: Sequence[Constraint], gain: np.ndarray, what: str) -> None:
-    "Refuse a quotient that no allowed portfolio can make positive; raises Unsolvable when there is no allowed portfolio."
+def _best_gain(situation: Situation, constraints: Sequence[Constraint], gain: np.ndarray, what: str) -> float:
+    "The largest gain that is allowed, which must be positive; Unsolvable when nothing is allowed."
     try:
         best = -solve_program(write_program(situation, constraints, linear=-gain)).objective
     except ValueError as none:
         if getattr(none, "reason", "") == "unbounded":
-            return
+            return float(np.abs(gain).max())
         raise
     if not best > 0.0:
         raise DataError(f"No allowed portfolio has a positive {what}: the best has {best:.3g}; a quotient says nothing then. Use `minimum_variance`.")
+    return best
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #900573f3
+# %% ../../nbs/portfolio/22_ratios.ipynb #a4361e2a
 def maximum_sharpe(
     expected: pd.Series | Mapping[Any, float],  # (N,) expected return per period
     covariance: pd.DataFrame | np.ndarray,  # (N, N) per period
@@ -105,7 +106,7 @@ def maximum_sharpe(
     gain = per_asset(expected, labels, "The expected return") - risk_free
     return _best_quotient(matrix, gain, "expected excess return", labels, setting)
 
-# %% ../../nbs/portfolio/22_ratios.ipynb #13ddb69b
+# %% ../../nbs/portfolio/22_ratios.ipynb #b5bc50a4
 def maximum_diversification(
     covariance: pd.DataFrame | np.ndarray,  # (N, N) per period; every asset must vary
     **setting: Unpack[Setting],  # constraints, holdings, what gives: see `portfolio.allocation.Setting`

@@ -6,7 +6,7 @@
 __all__ = ['GOOD', 'Unsolvable', 'Solution', 'Raw', 'residual', 'follow_sets', 'by_sides', 'by_highs', 'finish', 'scaled_program',
            'solve_convex', 'ask_solvers']
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #21f0b900
+# %% ../../nbs/portfolio/12_solvers.ipynb #b0af7e53
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ import numpy as np
 from ..core.errors import DataError, QtnbError
 from .programs import Program
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #ed9fdf26
+# %% ../../nbs/portfolio/12_solvers.ipynb #52c8abb8
 class Unsolvable(QtnbError, ValueError):
     "A program without a solution: nothing obeys it, or it has no end."
 
@@ -50,7 +50,7 @@ class Raw(NamedTuple):
     lengths: list[np.ndarray]
     steps: int
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #1d88fb90
+# %% ../../nbs/portfolio/12_solvers.ipynb #fadc213d
 def residual(
     program: Program,  # scaled
     raw: Raw,  # what a solver said
@@ -78,7 +78,7 @@ def residual(
             slack.append(float(np.abs(dual * distance).max()))
     return max(slope, *primal, *slack)
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #0054e209
+# %% ../../nbs/portfolio/12_solvers.ipynb #8e75f6d1
 _FAR = 1e30  # what daqp takes for infinity
 
 
@@ -109,7 +109,7 @@ def follow_sets(
     duals, width = np.array(info["lam"]), len(linear)
     return Raw(np.array(x), duals[width:], duals[:width], [], int(info["iterations"]))
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #15ce1979
+# %% ../../nbs/portfolio/12_solvers.ipynb #5b9d6eac
 def by_sides(
     program: Program,  # scaled, whose helpers are all distances
 ) -> Raw:  # LookupError when it does not get there
@@ -161,7 +161,7 @@ def _with_helpers(program: Program, raw: Raw, main: np.ndarray, costs: np.ndarra
     bounds[:n] = np.where(np.bincount(of, held, n) > 0.0, 0.0, raw.bounds)
     return Raw(x, prices, bounds, [], raw.steps)
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #efa96481
+# %% ../../nbs/portfolio/12_solvers.ipynb #d47d292c
 class _Conic(NamedTuple):
     "Rows for Clarabel, and which row of the program each one is."
 
@@ -222,7 +222,7 @@ def _by_clarabel(program: Program) -> Raw:
         at += len(cone.matrix) + 1
     return Raw(np.array(found.x), duals[:rows], duals[rows:], lengths, int(found.iterations))
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #c1a885c3
+# %% ../../nbs/portfolio/12_solvers.ipynb #cd0dd534
 def _polished(
     program: Program,  # scaled, without lengths
     raw: Raw,  # a rough answer
@@ -261,7 +261,7 @@ def _refined(inner: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
         answer = answer + lu_solve(factors, right - inner @ answer, check_finite=False)
     return answer
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #d748ec4e
+# %% ../../nbs/portfolio/12_solvers.ipynb #ec06d7a7
 def by_highs(program: Program) -> Raw:
     "Solve a linear program, with or without switches; with switches there are no prices."
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -306,7 +306,7 @@ def _refuse(status: int, message: str) -> None:
         raise Unsolvable("unbounded", "the objective has no end: some mix of assets gets better without limit; limit the weights by a Box, Gross or Budget")
     raise Unsolvable("failed", f"the solver gave up: {message}")
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #69c9c006
+# %% ../../nbs/portfolio/12_solvers.ipynb #98f77235
 def finish(
     program: Program,  # as it was written
     raw: Raw,  # the answer
@@ -329,7 +329,7 @@ def finish(
     found = {name: price * scale for name, price in prices.items()} if off == off else {}
     return Solution(weights, raw.x, objective, found, off, solver, raw.steps)
 
-# %% ../../nbs/portfolio/12_solvers.ipynb #5ab4831e
+# %% ../../nbs/portfolio/12_solvers.ipynb #4572d8db
 GOOD = 1e-9  # residual at which an answer is as good as exact
 _DENSE = 800  # unknowns up to which daqp is asked
 _SMALL = 120  # the same with helpers, which it does not like
@@ -376,6 +376,10 @@ def ask_solvers(
             raw = ask(program)
         except LookupError:
             continue
+        except Unsolvable:
+            if solver == "clarabel":
+                raise
+            continue  # an active set may stumble over rounding; the interior has the last word
         for found in (raw, None):
             found = _polished(program, raw) if found is None else found
             off = residual(program, found)
