@@ -45,7 +45,7 @@ THIRD_PARTY = {
     "data": PLAIN | {"bokeh", "duckdb", "exchange_calendars", "httpx", "psycopg", "pyarrow", "tqdm", "yaml"},
     "features": PLAIN | {"numba", "scipy", "statsmodels"},
     "portfolio": PLAIN | {"statsmodels"},
-    "risk": PLAIN | {"statsmodels"},
+    "risk": PLAIN | {"bokeh", "scipy"},
     "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "scipy", "statsmodels"},
     "strategies": PLAIN | {"numba", "statsmodels"},
     "reporting": PLAIN | {"bokeh", "IPython", "ipywidgets", "jinja2"},
