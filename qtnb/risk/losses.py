@@ -6,7 +6,7 @@
 __all__ = ['Returns', 'Weights', 'TailRisk', 'check_level', 'check_rows', 'returns_matrix', 'weights_vector', 'book_returns',
            'covariance_matrix', 'tail_size', 'empirical_tail']
 
-# %% ../../nbs/risk/00_losses.ipynb #830cd099
+# %% ../../nbs/risk/00_losses.ipynb #1445b331
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core.errors import DataError, ParameterError, unknown_name
 
-# %% ../../nbs/risk/00_losses.ipynb #1b28d04d
+# %% ../../nbs/risk/00_losses.ipynb #f4fd25fb
 Returns = pd.Series | pd.DataFrame | np.ndarray  # T simple returns of a book, or T x N of assets; rows in time order
 Weights = pd.Series | Mapping[str, float] | Sequence[float] | np.ndarray  # N signed fractions of equity
 
@@ -31,7 +31,7 @@ class TailRisk:
     horizon: int = 1  # rows ahead
     method: str = ""  # how it was estimated
 
-# %% ../../nbs/risk/00_losses.ipynb #a12d1243
+# %% ../../nbs/risk/00_losses.ipynb #b5424ee0
 def check_level(
     level: float,  # confidence
 ) -> float:  # the same
@@ -51,7 +51,7 @@ def check_rows(
         raise ParameterError(f"`{name}` was {value!r}; it is a whole number of at least {least}; give one.")
     return int(value)
 
-# %% ../../nbs/risk/00_losses.ipynb #4689f52b
+# %% ../../nbs/risk/00_losses.ipynb #74c728cd
 def returns_matrix(
     returns: Returns,  # T or T x N simple returns, decimal
     least: int = 2,  # rows that the method needs
@@ -62,7 +62,8 @@ def returns_matrix(
     try:
         values = table.to_numpy(dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"`returns` holds something that is no number ({error}); returns are decimals such as -0.01; convert or drop the column.") from error
+        raise DataError(f"`returns` holds something that is no number ({error}); "
+                        "returns are decimals such as -0.01; convert or drop the column.") from error
     if len(values) < least or not names:
         raise DataError(f"`returns` has shape {values.shape}; at least {least} rows and one column are needed; take a longer history or a lower level.")
     if not table.index.is_monotonic_increasing or not table.index.is_unique:
@@ -74,7 +75,7 @@ def returns_matrix(
                         "decimal of at least -1; drop those rows (`dropna()`) or mend the prices.")
     return values, names
 
-# %% ../../nbs/risk/00_losses.ipynb #e74bfb15
+# %% ../../nbs/risk/00_losses.ipynb #39bc385d
 def weights_vector(
     weights: Weights,  # N signed fractions of equity
     names: Sequence[str],  # the N assets, in order
@@ -106,7 +107,7 @@ def book_returns(
         raise ParameterError(f"`weights` was None for {len(names)} assets; a book of several assets needs its weights; give one number per column.")
     return values[:, 0] if weights is None else values @ weights_vector(weights, names)
 
-# %% ../../nbs/risk/00_losses.ipynb #0c6ce4de
+# %% ../../nbs/risk/00_losses.ipynb #dcb63137
 def covariance_matrix(
     covariance: pd.DataFrame | np.ndarray,  # N x N, per row of time
     name: str = "covariance",  # what errors call it
@@ -124,10 +125,11 @@ def covariance_matrix(
         raise DataError(f"`{name}` is not symmetric: two mirrored entries differ by {gap:.3g}; average it with its transpose if that is rounding.")
     lowest = float(np.linalg.eigvalsh(values)[0])
     if lowest < -1e-10 * len(values) * size:
-        raise DataError(f"`{name}` has an eigenvalue of {lowest:.3g}; a covariance has none below zero; repair it to the nearest one that is positive semidefinite.")
+        raise DataError(f"`{name}` has an eigenvalue of {lowest:.3g}; "
+                        "a covariance has none below zero; repair it to the nearest one that is positive semidefinite.")
     return (values + values.T) / 2, names
 
-# %% ../../nbs/risk/00_losses.ipynb #bd9002fa
+# %% ../../nbs/risk/00_losses.ipynb #c60ad7dd
 def tail_size(
     count: int,  # observations
     level: float,  # confidence
@@ -136,7 +138,8 @@ def tail_size(
     size = round(count * (1.0 - check_level(level)), 9)
     if size < 1.0:
         need = math.ceil(round(1.0 / (1.0 - level), 9))
-        raise DataError(f"{count} observations hold {size:g} of a tail at level {level:g}; the tail needs one at least, so {need}; take more rows or a lower level.")
+        raise DataError(f"{count} observations hold {size:g} of a tail at level {level:g}; the tail needs one at least, "
+                        f"so {need}; take more rows or a lower level.")
     return size
 
 
