@@ -51,7 +51,7 @@ def check_rows(
         raise ParameterError(f"`{name}` was {value!r}; it is a whole number of at least {least}; give one.")
     return int(value)
 
-# %% ../../nbs/risk/00_losses.ipynb #74c728cd
+# %% ../../nbs/risk/00_losses.ipynb #5c7a8ad2
 def returns_matrix(
     returns: Returns,  # T or T x N simple returns, decimal
     least: int = 2,  # rows that the method needs
@@ -65,14 +65,15 @@ def returns_matrix(
         raise DataError(f"`returns` holds something that is no number ({error}); "
                         "returns are decimals such as -0.01; convert or drop the column.") from error
     if len(values) < least or not names:
-        raise DataError(f"`returns` has shape {values.shape}; at least {least} rows and one column are needed; take a longer history or a lower level.")
+        raise DataError(f"`returns` has shape {values.shape}; at least {least} rows and one column are needed; "
+                        "take a longer history or a lower level.")
     if not table.index.is_monotonic_increasing or not table.index.is_unique:
         raise DataError("The index of `returns` does not rise strictly; rows stand in time order, each time once; sort it and drop repeats.")
     bad = ~np.isfinite(values) | (values < -1.0)
     if bad.any():
         row, column = (int(k) for k in np.argwhere(bad)[0])
-        raise DataError(f"`returns` was {values[row, column]} at {table.index[row]} in column {names[column]!r} ({int(bad.sum())} such values); a return is a finite "
-                        "decimal of at least -1; drop those rows (`dropna()`) or mend the prices.")
+        raise DataError(f"`returns` was {values[row, column]} at {table.index[row]} in column {names[column]!r} ({int(bad.sum())} such values); "
+                        "a return is a finite decimal of at least -1; drop those rows (`dropna()`) or mend the prices.")
     return values, names
 
 # %% ../../nbs/risk/00_losses.ipynb #39bc385d
