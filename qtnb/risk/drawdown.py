@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['drawdowns', 'DrawdownTracker', 'ulcer_index', 'average_drawdown', 'conditional_drawdown']
 
-# %% ../../nbs/risk/04_drawdown.ipynb #94c37931
+# %% ../../nbs/risk/04_drawdown.ipynb #2eb93796
 import math
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ import pandas as pd
 from ..core.errors import DataError
 from .losses import empirical_tail
 
-# %% ../../nbs/risk/04_drawdown.ipynb #e35dada3
+# %% ../../nbs/risk/04_drawdown.ipynb #64db88d0
 def drawdowns(
     equity: pd.Series | np.ndarray,  # T account values, rows in time order; the first above zero
 ) -> np.ndarray:  # T decimals in [-1, 0]
@@ -28,7 +28,7 @@ def drawdowns(
     ruined = np.maximum.accumulate(values <= 0)
     return np.where(ruined, -1.0, values / np.maximum.accumulate(values) - 1.0)
 
-# %% ../../nbs/risk/04_drawdown.ipynb #6699c6eb
+# %% ../../nbs/risk/04_drawdown.ipynb #ca0e1ce2
 @dataclass(frozen=True, slots=True)
 class DrawdownTracker:
     "The state of a drawdown after some rows."
@@ -74,7 +74,7 @@ class DrawdownTracker:
         under = self.under + 1 if depth < 0 else 0
         return DrawdownTracker(peak, float(equity), min(self.deepest, depth), self.rows + 1, under, max(self.longest, under), self.squares + depth * depth)
 
-# %% ../../nbs/risk/04_drawdown.ipynb #7eb350ec
+# %% ../../nbs/risk/04_drawdown.ipynb #415b0344
 def ulcer_index(
     equity: pd.Series | np.ndarray,  # T account values; the first above zero
 ) -> float:  # decimal, >= 0

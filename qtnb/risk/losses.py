@@ -6,17 +6,18 @@
 __all__ = ['Returns', 'Weights', 'TailRisk', 'check_level', 'check_rows', 'returns_matrix', 'weights_vector', 'book_returns',
            'covariance_matrix', 'tail_size', 'empirical_tail']
 
-# %% ../../nbs/risk/00_losses.ipynb #1445b331
+# %% ../../nbs/risk/00_losses.ipynb #35acea93
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..core.errors import DataError, ParameterError, unknown_name
 
-# %% ../../nbs/risk/00_losses.ipynb #f4fd25fb
+# %% ../../nbs/risk/00_losses.ipynb #1b28d04d
 Returns = pd.Series | pd.DataFrame | np.ndarray  # T simple returns of a book, or T x N of assets; rows in time order
 Weights = pd.Series | Mapping[str, float] | Sequence[float] | np.ndarray  # N signed fractions of equity
 
@@ -31,7 +32,7 @@ class TailRisk:
     horizon: int = 1  # rows ahead
     method: str = ""  # how it was estimated
 
-# %% ../../nbs/risk/00_losses.ipynb #b5424ee0
+# %% ../../nbs/risk/00_losses.ipynb #a12d1243
 def check_level(
     level: float,  # confidence
 ) -> float:  # the same
@@ -51,7 +52,7 @@ def check_rows(
         raise ParameterError(f"`{name}` was {value!r}; it is a whole number of at least {least}; give one.")
     return int(value)
 
-# %% ../../nbs/risk/00_losses.ipynb #5c7a8ad2
+# %% ../../nbs/risk/00_losses.ipynb #f3d64c21
 def returns_matrix(
     returns: Returns,  # T or T x N simple returns, decimal
     least: int = 2,  # rows that the method needs
@@ -76,14 +77,15 @@ def returns_matrix(
                         "a return is a finite decimal of at least -1; drop those rows (`dropna()`) or mend the prices.")
     return values, names
 
-# %% ../../nbs/risk/00_losses.ipynb #39bc385d
+# %% ../../nbs/risk/00_losses.ipynb #4a35d568
 def weights_vector(
     weights: Weights,  # N signed fractions of equity
     names: Sequence[str],  # the N assets, in order
 ) -> np.ndarray:  # N float64, in the order of `names`
     "Check weights and put them in order; a ParameterError names what does not fit."
     if isinstance(weights, (pd.Series, Mapping)):
-        given = {str(k): v for k, v in weights.items()}
+        labelled: Any = weights
+        given = {str(k): v for k, v in labelled.items()}
         for name in given:
             if name not in names:
                 raise unknown_name("asset", name, names)
@@ -108,7 +110,7 @@ def book_returns(
         raise ParameterError(f"`weights` was None for {len(names)} assets; a book of several assets needs its weights; give one number per column.")
     return values[:, 0] if weights is None else values @ weights_vector(weights, names)
 
-# %% ../../nbs/risk/00_losses.ipynb #dcb63137
+# %% ../../nbs/risk/00_losses.ipynb #0426238d
 def covariance_matrix(
     covariance: pd.DataFrame | np.ndarray,  # N x N, per row of time
     name: str = "covariance",  # what errors call it
@@ -130,7 +132,7 @@ def covariance_matrix(
                         "a covariance has none below zero; repair it to the nearest one that is positive semidefinite.")
     return (values + values.T) / 2, names
 
-# %% ../../nbs/risk/00_losses.ipynb #c60ad7dd
+# %% ../../nbs/risk/00_losses.ipynb #fcfadb50
 def tail_size(
     count: int,  # observations
     level: float,  # confidence

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Figure', 'exceptions_figure', 'stress_figure', 'drawdown_risk_figure', 'contributions_figure']
 
-# %% ../../nbs/risk/20_plots.ipynb #fcb6fa0e
+# %% ../../nbs/risk/20_plots.ipynb #2e1872b3
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..core.errors import DataError
 from .drawdown import conditional_drawdown, drawdowns, ulcer_index
 from .var_tests import exceptions
 
-# %% ../../nbs/risk/20_plots.ipynb #7fa0d28d
+# %% ../../nbs/risk/20_plots.ipynb #4d46f5eb
 Figure = Any  # a Bokeh figure; its attributes are made at run time
 _BLUE, _ORANGE, _GREY = "#2b7fc3", "#d55e00", "#7d8590"
 _SERIES = ("#2b7fc3", "#d55e00", "#0a9573", "#b5679c", "#a17a00", "#5c8fb3", "#9c6b4e", "#7d8590")
@@ -45,7 +45,7 @@ def _figure(title: str, label: str, **options: Any) -> Figure:
 def _legend(fig: Figure) -> None:
     "Put the legend above the plot, in rows of four."
     legend = fig.legend[0]
-    legend.orientation, legend.padding, legend.margin, legend.spacing, legend.ncols = "horizontal", 2, 0, 16, 4
+    legend.orientation, legend.location, legend.padding, legend.margin, legend.spacing, legend.ncols = "horizontal", "top_left", 2, 0, 16, 4
     legend.background_fill_color, legend.border_line_color = None, None
     legend.label_text_font, legend.label_text_font_size, legend.label_text_color = _FONT, "12px", _GREY
     legend.glyph_height = legend.label_height = 14
@@ -58,7 +58,7 @@ def _stamps(index: pd.Index) -> np.ndarray:
         raise DataError(f"The rows are labelled by {type(index).__name__}; a picture over time needs a DatetimeIndex; set it.")
     return (index if index.tz is None else index.tz_convert("UTC").tz_localize(None)).to_numpy()
 
-# %% ../../nbs/risk/20_plots.ipynb #483175e0
+# %% ../../nbs/risk/20_plots.ipynb #70d278cf
 def exceptions_figure(
     forecasts: pd.DataFrame,  # T rows of loss and var, as `forecast_tail` makes them
     *,
@@ -82,7 +82,7 @@ def exceptions_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/risk/20_plots.ipynb #d4b79130
+# %% ../../nbs/risk/20_plots.ipynb #228e4fe0
 def stress_figure(
     table: pd.DataFrame,  # as `historical_stress` makes it: loss, and a column of loss for each position behind `proxies`
     *,
@@ -113,7 +113,7 @@ def stress_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/risk/20_plots.ipynb #f5abb67c
+# %% ../../nbs/risk/20_plots.ipynb #74ca15ba
 def drawdown_risk_figure(
     equity: pd.Series,  # T account values with a DatetimeIndex
     *,
@@ -135,7 +135,7 @@ def drawdown_risk_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/risk/20_plots.ipynb #48533ef8
+# %% ../../nbs/risk/20_plots.ipynb #9e4c8a3f
 def contributions_figure(
     parts: pd.DataFrame,  # as `risk.components` makes it: weight, and a share_ column
     *,

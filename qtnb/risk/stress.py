@@ -6,10 +6,11 @@
 __all__ = ['WINDOWS', 'Window', 'historical_stress', 'propagate_shocks', 'factor_stress', 'StressedCovariance',
            'nearest_correlation', 'stress_correlations']
 
-# %% ../../nbs/risk/10_stress.ipynb #68f6f224
+# %% ../../nbs/risk/10_stress.ipynb #597a22f1
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from ..core.errors import DataError, ParameterError, unknown_name
 from .drawdown import drawdowns
 from .losses import Weights, covariance_matrix, weights_vector
 
-# %% ../../nbs/risk/10_stress.ipynb #4c5c8b10
+# %% ../../nbs/risk/10_stress.ipynb #8b05c7a1
 @dataclass(frozen=True, slots=True)
 class Window:
     "A stretch of real history."
@@ -41,7 +42,7 @@ WINDOWS: tuple[Window, ...] = (
     Window("pandemic 2020", "2020-02-19", "2020-03-23"),
 )
 
-# %% ../../nbs/risk/10_stress.ipynb #28bfad6d
+# %% ../../nbs/risk/10_stress.ipynb #399ddd3d
 def _stand_in(part: pd.DataFrame, proxies: Mapping[str, str], names: list[str]) -> tuple[pd.DataFrame, list[str]]:
     "Returns of the assets, proxies where they are missing; and which proxies were used."
     found, used = part[names].copy(), []
@@ -71,14 +72,14 @@ def historical_stress(
     return pd.DataFrame([_replay(returns, held, window, proxies or {}) for window in windows]).set_index("window")
 
 
-def _replay(returns: pd.DataFrame, held: pd.Series, window: Window, proxies: Mapping[str, str]) -> dict[str, object]:
+def _replay(returns: pd.DataFrame, held: pd.Series, window: Window, proxies: Mapping[str, str]) -> dict[str, Any]:
     "One window."
     days = returns.index.strftime("%Y-%m-%d")
     whole = bool(len(days)) and days[0] <= window.start and days[-1] >= window.end
     part = returns[(days > window.start) & (days <= window.end)] if whole else returns.iloc[:0]
     found, used = _stand_in(part, proxies, list(held.index))
     missing = [n for n in held.index if held[n] != 0 and found[n].isna().any()] if len(found) else []
-    row: dict[str, object] = {"window": window.name, "rows": len(found), "loss": math.nan, "worst_row": math.nan, "drawdown": math.nan,
+    row: dict[str, Any] = {"window": window.name, "rows": len(found), "loss": math.nan, "worst_row": math.nan, "drawdown": math.nan,
                               "missing": ", ".join(missing), "proxies": ", ".join(used)} | {str(n): math.nan for n in held.index}
     if missing or not len(found):
         return row
@@ -88,7 +89,7 @@ def _replay(returns: pd.DataFrame, held: pd.Series, window: Window, proxies: Map
     row |= {"loss": 1.0 - curve[-1], "worst_row": float(np.nanmax(rows)), "drawdown": float(-drawdowns(curve).min())}
     return row | {str(n): -float(gains[n].iloc[-1]) for n in held.index}
 
-# %% ../../nbs/risk/10_stress.ipynb #00d25362
+# %% ../../nbs/risk/10_stress.ipynb #9975f083
 def propagate_shocks(
     shocks: Mapping[str, float],  # moves that are stated, by factor, decimal
     covariance: pd.DataFrame,  # K x K of all factors, labelled
@@ -135,7 +136,7 @@ def factor_stress(
         raise unknown_name("factor of `betas`", unknown[0], factors)
     return pd.DataFrame(-betas.to_numpy() * held[:, None] * moves.reindex(factors, fill_value=0.0).to_numpy(), index=betas.index, columns=betas.columns)
 
-# %% ../../nbs/risk/10_stress.ipynb #f69c871d
+# %% ../../nbs/risk/10_stress.ipynb #ede18f58
 @dataclass(frozen=True, slots=True)
 class StressedCovariance:
     "A covariance under broken correlations."
@@ -164,7 +165,7 @@ def nearest_correlation(
     root = np.sqrt(np.diag(inside))
     return inside / np.outer(root, root)
 
-# %% ../../nbs/risk/10_stress.ipynb #c40f4bf4
+# %% ../../nbs/risk/10_stress.ipynb #0140ad1f
 def stress_correlations(
     covariance: pd.DataFrame,  # N x N, labelled
     *,

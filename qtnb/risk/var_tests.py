@@ -6,10 +6,11 @@
 __all__ = ['forecast_tail', 'exceptions', 'RiskTest', 'kupiec_test', 'independence_test', 'conditional_coverage_test',
            'TrafficLight', 'traffic_light', 'shortfall_statistic', 'shortfall_tests']
 
-# %% ../../nbs/risk/03_var_tests.ipynb #23a262cd
+# %% ../../nbs/risk/03_var_tests.ipynb #40a299fe
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from ..core.errors import DataError, ParameterError
 from .losses import TailRisk, check_level, check_rows
 from .var import student_tail
 
-# %% ../../nbs/risk/03_var_tests.ipynb #e67c09cd
+# %% ../../nbs/risk/03_var_tests.ipynb #b06253fd
 def forecast_tail(
     returns: pd.Series,  # T returns of a book, rows in time order
     measure: Callable[[pd.Series], TailRisk],  # estimate from the rows of a window
@@ -31,13 +32,14 @@ def forecast_tail(
     found = [measure(returns.iloc[t - rows : t]) for t in range(rows, len(returns))]
     return pd.DataFrame({"loss": -returns.iloc[rows:], "var": [f.var for f in found], "es": [f.es for f in found]}, index=returns.index[rows:])
 
-# %% ../../nbs/risk/03_var_tests.ipynb #daea0fd9
+# %% ../../nbs/risk/03_var_tests.ipynb #a115a2fd
 def exceptions(
     losses: pd.Series | np.ndarray,  # T losses, positive = lost
     var: pd.Series | np.ndarray,  # T forecasts of VaR
 ) -> np.ndarray:  # T booleans
     "Tell on which rows the loss passed the forecast."
-    if isinstance(losses, pd.Series) and isinstance(var, pd.Series) and not losses.index.equals(var.index):
+    one, other = cast(Any, losses), cast(Any, var)
+    if isinstance(one, pd.Series) and isinstance(other, pd.Series) and not one.index.equals(other.index):
         raise DataError("`losses` and `var` stand at different rows; each forecast meets the loss it was made for; align them.")
     loss, edge = np.asarray(losses, dtype=np.float64), np.asarray(var, dtype=np.float64)
     if loss.shape != edge.shape or loss.ndim != 1 or not len(loss) or not (np.isfinite(loss) & np.isfinite(edge)).all():
@@ -56,7 +58,7 @@ class RiskTest:
     exceptions: int  # rows on which the loss passed the VaR
     expected: float  # exceptions that a right model has on average
 
-# %% ../../nbs/risk/03_var_tests.ipynb #53b82b0c
+# %% ../../nbs/risk/03_var_tests.ipynb #5e31e41c
 def _log_likelihood(misses: float, hits: float, rate: float) -> float:
     "Log likelihood of yes and no at a rate, with 0 ln 0 = 0."
     return (misses * math.log1p(-rate) if misses else 0.0) + (hits * math.log(rate) if hits else 0.0)
@@ -82,7 +84,7 @@ def kupiec_test(
     ratio = 2 * (_log_likelihood(rows - count, count, count / rows) - _log_likelihood(rows - count, count, p))
     return RiskTest("kupiec", max(ratio, 0.0), float(stats.chi2.sf(max(ratio, 0.0), 1)), rows, count, rows * p)
 
-# %% ../../nbs/risk/03_var_tests.ipynb #adce443f
+# %% ../../nbs/risk/03_var_tests.ipynb #35e727e7
 def independence_test(
     passed: np.ndarray,  # T >= 2 booleans, true at exceptions
     level: float = 0.99,  # confidence of the VaR, for the expected number alone
@@ -112,7 +114,7 @@ def conditional_coverage_test(
     total = often.statistic + apart.statistic
     return RiskTest("conditional coverage", total, float(stats.chi2.sf(total, 2)), often.rows, often.exceptions, often.expected)
 
-# %% ../../nbs/risk/03_var_tests.ipynb #7820f8a5
+# %% ../../nbs/risk/03_var_tests.ipynb #b42b4917
 @dataclass(frozen=True, slots=True)
 class TrafficLight:
     "Zone of the Basel Committee."
@@ -138,7 +140,7 @@ def traffic_light(
     standard = len(hits) == 250 and math.isclose(level, 0.99)
     return TrafficLight(zone, count, chance, 3.0 + (plus[count] if count < 10 else 1.0) if standard else math.nan)
 
-# %% ../../nbs/risk/03_var_tests.ipynb #b96aa75c
+# %% ../../nbs/risk/03_var_tests.ipynb #8431355e
 def shortfall_statistic(
     losses: np.ndarray,  # ... x T losses
     var: np.ndarray,  # T forecasts
@@ -175,7 +177,7 @@ def shortfall_tests(
         found.append(RiskTest(name, z, p, len(loss), int(passed.sum()), expected))
     return found[0], found[1]
 
-# %% ../../nbs/risk/03_var_tests.ipynb #16aafa9b
+# %% ../../nbs/risk/03_var_tests.ipynb #1fd8efd6
 def _simulated_statistics(var: np.ndarray, es: np.ndarray, level: float, degrees: float | None, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     "Z1 and Z2 of histories drawn from the law that has these VaR and ES."
     from scipy import stats
