@@ -312,3 +312,30 @@ def test_a_book_that_stands_still() -> None:
     for measure in (normal_var, student_var, cornish_fisher_var):
         with pytest.raises(DataError, match="do not vary"):
             measure(still)
+
+
+def test_a_ruined_book_stays_ruined() -> None:
+    """Two losses of more than all that is there do not multiply to a gain."""
+    book = np.full(200, 0.001)
+    book[100:102] = -0.9  # a lever of two loses 180% twice
+    assert historical_var(book.reshape(-1, 1), [2.0], horizon=2).var == pytest.approx(0.8 + 1.0)  # 1 - (1 - 1.8)
+    assert historical_var(book.reshape(-1, 1), [2.0], horizon=2).es == pytest.approx(1.8, rel=1e-3)
+
+
+def test_names_stand_once() -> None:
+    """Two columns of one name would share a weight."""
+    panel = pd.DataFrame(RETURNS, columns=["A", "B", "A"])
+    with pytest.raises(DataError, match="two columns 'A'"):
+        historical_var(panel, [0.3, 0.3, 0.4])
+    with pytest.raises(DataError, match="two columns 'A'"):
+        volatility_components(panel.cov(), [0.3, 0.3, 0.4])
+
+
+def test_stress_of_weights_in_order() -> None:
+    """An array goes by the columns; one of another length is an error that says so."""
+    days = pd.date_range("2020-02-10", "2020-04-01", freq="B", tz="UTC")
+    panel = pd.DataFrame(RETURNS[: len(days)], index=days, columns=list("ABC"))
+    one, other = (historical_stress(panel, w).loc["pandemic 2020", "loss"] for w in (WEIGHTS, dict(zip("ABC", WEIGHTS, strict=True))))
+    assert one == other and np.isfinite(one)
+    with pytest.raises(QtnbError, match="each of the 3 assets"):
+        historical_stress(panel, [1.0, 2.0])

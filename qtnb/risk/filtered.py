@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.errors import DataError, ParameterError
 from .losses import Returns, TailRisk, Weights, book_returns, check_level, check_rows, empirical_tail
+from .var import compound
 
 # %% ../../nbs/risk/01a_filtered.ipynb #d728f5a9
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def filtered_paths(
     now, growth = np.full(draws, variances[-1]), np.ones(draws)
     for _ in range(horizon):
         step = rng.choice(shocks, draws) * np.sqrt(now)
-        growth *= np.maximum(1.0 + step, 0.0)
+        growth = compound(growth, step)
         now = volatility.omega + volatility.alpha * step**2 + volatility.beta * now
     return growth - 1.0
 

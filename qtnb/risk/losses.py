@@ -8,6 +8,7 @@ __all__ = ['Returns', 'Weights', 'TailRisk', 'check_level', 'check_rows', 'retur
 
 # %% ../../nbs/risk/00_losses.ipynb #35acea93
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,13 +54,21 @@ def check_rows(
     return int(value)
 
 # %% ../../nbs/risk/00_losses.ipynb #f3d64c21
+def _unique(names: list[str], what: str) -> list[str]:
+    "Refuse a name that stands twice."
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"`{what}` has two columns {twice[0]!r}; a weight is found by its name, so each stands once; drop or rename one.")
+    return names
+
+
 def returns_matrix(
     returns: Returns,  # T or T x N simple returns, decimal
     least: int = 2,  # rows that the method needs
 ) -> tuple[np.ndarray, list[str]]:  # T x N float64; N names
     "Check returns; a DataError names the first value that is missing, infinite or below -1, and too few rows."
     table = pd.DataFrame(returns)
-    names = [str(c) for c in table.columns]
+    names = _unique([str(c) for c in table.columns], "returns")
     try:
         values = table.to_numpy(dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -117,7 +126,7 @@ def covariance_matrix(
 ) -> tuple[np.ndarray, list[str]]:  # N x N float64; N names
     "Check a covariance: square, finite, symmetric, positive semidefinite; a DataError tells which of them fails."
     table = pd.DataFrame(covariance)
-    values, names = table.to_numpy(dtype=np.float64), [str(c) for c in table.columns]
+    values, names = table.to_numpy(dtype=np.float64), _unique([str(c) for c in table.columns], name)
     if values.shape[0] != values.shape[1] or not values.size or not np.isfinite(values).all():
         raise DataError(f"`{name}` has shape {values.shape} and {int((~np.isfinite(values)).sum())} missing values; it is square and finite; mend it.")
     if isinstance(covariance, pd.DataFrame) and [str(k) for k in table.index] != names:

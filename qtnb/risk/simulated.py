@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..core.errors import ParameterError
 from .losses import TailRisk, Weights, check_level, check_rows, covariance_matrix, empirical_tail, weights_vector
+from .var import compound
 
 # %% ../../nbs/risk/01b_simulated.ipynb #f7553f30
 def simulate_returns(
@@ -70,8 +71,8 @@ def monte_carlo_var(
     "VaR and ES of drawn returns."
     alpha, rows, _ = check_level(level), check_rows("horizon", horizon), covariance_matrix(covariance)
     names = [str(c) for c in pd.DataFrame(covariance).columns]
-    held, growth = weights_vector(weights, names), 1.0
+    held, growth = weights_vector(weights, names), np.ones(check_rows("draws", draws, 100))
     for step in np.random.SeedSequence(seed).generate_state(rows):
         drawn = simulate_returns(covariance, draws, seed=int(step), mean=mean, degrees=degrees)
-        growth = growth * (1.0 + drawn.to_numpy() @ held)
-    return _simulated(1.0 - np.asarray(growth), alpha, rows, "monte carlo, " + ("normal" if degrees is None else f"student t({degrees:g})"))
+        growth = compound(growth, drawn.to_numpy() @ held)
+    return _simulated(1.0 - growth, alpha, rows, "monte carlo, " + ("normal" if degrees is None else f"student t({degrees:g})"))

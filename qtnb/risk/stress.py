@@ -63,7 +63,8 @@ def historical_stress(
     "Loss of today's book in real crises; a window that the history does not reach has zero rows and a NaN loss."
     if not isinstance(returns.index, pd.DatetimeIndex) or not returns.index.is_monotonic_increasing:
         raise DataError("`returns` needs a DatetimeIndex that rises; a window is found by its dates; set and sort the index.")
-    held = pd.Series(weights if isinstance(weights, (pd.Series, Mapping)) else dict(zip(map(str, returns.columns), weights, strict=True)), dtype=np.float64)
+    named = isinstance(weights, (pd.Series, Mapping))
+    held = pd.Series(weights if named else weights_vector(weights, list(returns.columns)), None if named else returns.columns, dtype=np.float64)
     for name in [*held.index, *(proxies or {}).values()]:
         if name not in returns.columns:
             raise unknown_name("column of `returns`", name, map(str, returns.columns))
