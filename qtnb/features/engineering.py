@@ -8,6 +8,9 @@ __all__ = ['FEATURES']
 # %% ../../nbs/features/09_engineering.ipynb #3f9dfea9
 from .cross_section import cross_rank, cross_zscore, neutralise_by_beta, neutralise_by_sector, winsorise
 from .fractional import fractional_difference
+from qtnb.features.indicators import (
+    average_true_range, bollinger_bands, exponential_average, macd, on_balance_volume, relative_strength, stochastic, true_range, williams_r,
+)
 from .ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from .returns import drawdown, log_returns, simple_returns
 from .rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility, rolling_zscore
@@ -23,5 +26,6 @@ FEATURES = (
     rolling_beta, rolling_correlation,
     weighted_mean, weighted_volatility, weighted_zscore,
     parkinson_volatility, garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility,
+    exponential_average, macd, relative_strength, bollinger_bands, true_range, average_true_range, stochastic, williams_r, on_balance_volume,
     winsorise, cross_zscore, cross_rank, neutralise_by_sector, neutralise_by_beta,
 )

@@ -13,6 +13,17 @@ import pytest
 from qtnb.core.errors import DataError, ParameterError
 from qtnb.features.cross_section import cross_rank, cross_zscore, neutralise_by_beta, neutralise_by_sector, winsorise
 from qtnb.features.fractional import fractional_difference
+from qtnb.features.indicators import (
+    average_true_range,
+    bollinger_bands,
+    exponential_average,
+    macd,
+    on_balance_volume,
+    relative_strength,
+    stochastic,
+    true_range,
+    williams_r,
+)
 from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility, rolling_zscore
@@ -47,6 +58,29 @@ def _parkinson(closes: Any, window: int, minimum: int | None = None) -> Any:
     return parkinson_volatility(closes * 1.01, closes * 0.99, window, minimum=minimum)
 
 
+def _on_bars(feature: Callable[..., Any], line: str | None = None, **options: Any) -> Callable[[Any], Any]:
+    """An indicator of highs, lows and closes, or one of its lines, on bars made around the closes."""
+
+    def around(closes: Any) -> Any:
+        found = feature(closes * 1.01, closes * 0.99, closes, **options)
+        return found if line is None else getattr(found, line)
+
+    return around
+
+
+INDICATORS: list[Callable[[Any], Any]] = [
+    partial(exponential_average, window=5),
+    partial(relative_strength, window=5),
+    lambda closes: macd(closes, 3, 6, 4).histogram,
+    lambda closes: bollinger_bands(closes, 3).upper,
+    lambda closes: on_balance_volume(closes, closes),
+    _on_bars(true_range),
+    _on_bars(average_true_range, window=5),
+    _on_bars(stochastic, "d", window=3, smooth=2, again=2),
+    _on_bars(williams_r, window=4),
+]
+
+
 def _quartile(panel: Any, window: int, minimum: int | None = None) -> Any:
     """The lower quartile."""
     return rolling_quantile(panel, window, 0.25, minimum=minimum)
@@ -67,6 +101,7 @@ WINDOWED: list[Callable[..., Any]] = [
     *RANGES,
 ]
 FEATURES: list[Callable[[Any], Any]] = [
+    *INDICATORS,
     simple_returns,
     log_returns,
     drawdown,
