@@ -8,20 +8,24 @@ __all__ = ['FEATURES']
 # %% ../../nbs/features/09_engineering.ipynb #3f9dfea9
 from .cross_section import cross_rank, cross_zscore, neutralise_by_beta, neutralise_by_sector, winsorise
 from .fractional import fractional_difference
+from qtnb.features.indicators import (
+    average_true_range, bollinger_bands, exponential_average, macd, on_balance_volume, relative_strength, stochastic, true_range, williams_r,
+)
 from .ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from .returns import drawdown, log_returns, simple_returns
-from .rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
+from .rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility, rolling_zscore
 from .rolling_order import rolling_highest, rolling_lowest, rolling_median, rolling_quantile, rolling_rank
 from .rolling_pairs import rolling_beta, rolling_correlation
-from .weighted import weighted_mean, weighted_volatility
+from .weighted import weighted_mean, weighted_volatility, weighted_zscore
 
 # %% ../../nbs/features/09_engineering.ipynb #455c7d65
 FEATURES = (
     simple_returns, log_returns, drawdown, fractional_difference,
-    rolling_mean, rolling_volatility, rolling_skew, rolling_zscore,
+    rolling_sum, rolling_mean, rolling_volatility, rolling_skew, rolling_kurtosis, rolling_zscore,
     rolling_lowest, rolling_highest, rolling_median, rolling_quantile, rolling_rank,
     rolling_beta, rolling_correlation,
-    weighted_mean, weighted_volatility,
+    weighted_mean, weighted_volatility, weighted_zscore,
     parkinson_volatility, garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility,
+    exponential_average, macd, relative_strength, bollinger_bands, true_range, average_true_range, stochastic, williams_r, on_balance_volume,
     winsorise, cross_zscore, cross_rank, neutralise_by_sector, neutralise_by_beta,
 )

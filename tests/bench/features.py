@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility
+from qtnb.features.rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility
 from qtnb.features.rolling_order import rolling_highest, rolling_median, rolling_rank
 from qtnb.features.rolling_pairs import rolling_correlation
 
@@ -45,7 +45,7 @@ def measure(panel: pd.DataFrame, pl: Any, name: str, case: tuple[Callable[..., A
     table = None if pl is None else pl.from_pandas(panel)
     pd.testing.assert_frame_equal(ours(panel, window), getattr(panel.rolling(window), theirs)(**options), rtol=1e-6, atol=1e-8)
     polars = applied = float("nan")
-    if pl is not None and theirs not in ("skew", "rank"):  # polars' skew is the one without adjustment, and its rank is no share
+    if pl is not None and theirs not in ("skew", "kurt", "rank"):  # polars' skew and kurtosis have no adjustment by default, and its rank is no share
         polars = median_seconds(lambda: table.select(getattr(pl.all(), f"rolling_{theirs}")(window)))
     if plain is not None:
         applied = median_seconds(lambda: panel.iloc[:, :APPLIED].rolling(window).apply(plain, raw=True), 1) * COLUMNS / APPLIED
@@ -71,9 +71,11 @@ def main() -> None:
         print("polars is not installed, so it is not in the table; `pip install polars` adds it.")
     print(f"{'feature':<16}{'window':>7}{'qtnb ms':>10}{'pandas x':>10}{'polars x':>10}{'apply x':>10}")
     cases: dict[str, tuple[Callable[..., Any], str, Callable[..., Any] | None]] = {
+        "sum": (rolling_sum, "sum", np.sum),
         "mean": (rolling_mean, "mean", np.mean),
         "volatility": (rolling_volatility, "std", lambda x: np.std(x, ddof=1)),
         "skew": (rolling_skew, "skew", None),
+        "kurtosis": (rolling_kurtosis, "kurt", None),
         "highest": (rolling_highest, "max", np.max),
         "median": (rolling_median, "median", np.median),
         "rank": (rolling_rank, "rank", None),

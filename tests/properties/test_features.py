@@ -13,15 +13,26 @@ import pytest
 from qtnb.core.errors import DataError, ParameterError
 from qtnb.features.cross_section import cross_rank, cross_zscore, neutralise_by_beta, neutralise_by_sector, winsorise
 from qtnb.features.fractional import fractional_difference
+from qtnb.features.indicators import (
+    average_true_range,
+    bollinger_bands,
+    exponential_average,
+    macd,
+    on_balance_volume,
+    relative_strength,
+    stochastic,
+    true_range,
+    williams_r,
+)
 from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
-from qtnb.features.rolling import rolling_mean, rolling_skew, rolling_volatility, rolling_zscore
+from qtnb.features.rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility, rolling_zscore
 from qtnb.features.rolling_order import rolling_highest, rolling_lowest, rolling_median, rolling_quantile, rolling_rank
 from qtnb.features.rolling_pairs import rolling_beta, rolling_correlation
 from qtnb.features.signals.mean_reversion import half_life, ou_score, reversion_score
 from qtnb.features.signals.microstructure import bulk_share, roll_spread, tick_signs
 from qtnb.features.signals.momentum import cross_sectional_momentum, ex_ante_volatility, time_series_momentum
-from qtnb.features.weighted import weighted_mean, weighted_volatility
+from qtnb.features.weighted import weighted_mean, weighted_volatility, weighted_zscore
 
 
 def _to_a_wave(feature: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,6 +58,29 @@ def _parkinson(closes: Any, window: int, minimum: int | None = None) -> Any:
     return parkinson_volatility(closes * 1.01, closes * 0.99, window, minimum=minimum)
 
 
+def _on_bars(feature: Callable[..., Any], line: str | None = None, **options: Any) -> Callable[[Any], Any]:
+    """An indicator of highs, lows and closes, or one of its lines, on bars made around the closes."""
+
+    def around(closes: Any) -> Any:
+        found = feature(closes * 1.01, closes * 0.99, closes, **options)
+        return found if line is None else getattr(found, line)
+
+    return around
+
+
+INDICATORS: list[Callable[[Any], Any]] = [
+    partial(exponential_average, window=5),
+    partial(relative_strength, window=5),
+    lambda closes: macd(closes, 3, 6, 4).histogram,
+    lambda closes: bollinger_bands(closes, 3).upper,
+    lambda closes: on_balance_volume(closes, closes),
+    _on_bars(true_range),
+    _on_bars(average_true_range, window=5),
+    _on_bars(stochastic, "d", window=3, smooth=2, again=2),
+    _on_bars(williams_r, window=4),
+]
+
+
 def _quartile(panel: Any, window: int, minimum: int | None = None) -> Any:
     """The lower quartile."""
     return rolling_quantile(panel, window, 0.25, minimum=minimum)
@@ -56,8 +90,10 @@ ORDERED: list[Callable[..., Any]] = [rolling_lowest, rolling_highest, rolling_me
 RANGES = [_parkinson, *map(_of_bars, (garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility))]
 WINDOWED: list[Callable[..., Any]] = [
     rolling_mean,
+    rolling_sum,
     rolling_volatility,
     rolling_skew,
+    rolling_kurtosis,
     rolling_zscore,
     *ORDERED,
     _to_a_wave(rolling_beta),
@@ -65,6 +101,7 @@ WINDOWED: list[Callable[..., Any]] = [
     *RANGES,
 ]
 FEATURES: list[Callable[[Any], Any]] = [
+    *INDICATORS,
     simple_returns,
     log_returns,
     drawdown,
@@ -72,6 +109,7 @@ FEATURES: list[Callable[[Any], Any]] = [
     *(partial(feature, window=7, minimum=4) for feature in WINDOWED),
     partial(weighted_mean, halflife=5),
     partial(weighted_volatility, halflife=2.5),
+    partial(weighted_zscore, halflife=4),
     partial(cross_sectional_momentum, lookback=10, skip=2),
     partial(cross_sectional_momentum, lookback=10, skip=2, bridge=3),
     partial(ex_ante_volatility, minimum=10),
@@ -161,8 +199,8 @@ def test_a_window_out_of_bounds_is_refused(feature: Callable[..., Any], window: 
         feature(_prices(1), window)
 
 
-@pytest.mark.parametrize("feature", WINDOWED[:9])
-@pytest.mark.parametrize("window", [3, 7, 20])
+@pytest.mark.parametrize("feature", WINDOWED[:11])
+@pytest.mark.parametrize("window", [4, 7, 20])
 def test_nothing_stays_behind_of_what_has_left_the_window(feature: Callable[..., Any], window: int) -> None:
     values = np.random.default_rng(window).normal(0, 1, (90, 3))
     values[30, 0], values[31:33, 1] = 1e12, -1e12
@@ -178,7 +216,10 @@ def test_a_constant_has_no_volatility_and_no_zscore() -> None:
         assert np.isnan(rolling_zscore(values, 7)).all() and np.isnan(rolling_skew(values, 7)).all()
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(rolling_mean, "mean"), (rolling_volatility, "std"), (rolling_skew, "skew")])
+MOMENTS = [(rolling_sum, "sum"), (rolling_mean, "mean"), (rolling_volatility, "std"), (rolling_skew, "skew"), (rolling_kurtosis, "kurt")]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), MOMENTS)
 @pytest.mark.parametrize(("window", "minimum"), [(5, 5), (20, 20), (20, 6), (90, 9)])
 def test_moments_are_those_of_pandas(ours: Callable[..., Any], theirs: str, window: int, minimum: int) -> None:
     """Reference: pandas' own rolling windows, masked where the row has no value."""
@@ -205,6 +246,7 @@ def test_exponential_weights_are_those_of_pandas(halflife: float) -> None:
     theirs = prices.ewm(halflife=halflife, ignore_na=True)
     pd.testing.assert_frame_equal(weighted_mean(prices, halflife), theirs.mean().where(prices.notna()), rtol=1e-12)
     pd.testing.assert_frame_equal(weighted_volatility(prices, halflife), theirs.std().where(prices.notna()), rtol=1e-10)
+    pd.testing.assert_frame_equal(weighted_zscore(prices, halflife), ((prices - theirs.mean()) / theirs.std()), rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize(("window", "minimum"), [(1, 1), (5, 5), (20, 6), (90, 9)])
