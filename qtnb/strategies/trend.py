@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from ..core.bars import Bars
+from ..core.rebalance import rebalance_rows
 from ..features.signals.momentum import time_series_momentum
 from .base import StrategyParameters, WeightStrategy
 
@@ -43,6 +44,5 @@ class TrendFollowing(WeightStrategy):
         wanted = np.where(known, size, 0.0) / np.maximum(known.sum(axis=1, keepdims=True), 1)
         gross = np.abs(wanted).sum(axis=1, keepdims=True)
         wanted *= np.minimum(1.0, p.limit / np.where(gross > 0.0, gross, 1.0))
-        month = bars.ts.astype("datetime64[ns]").astype("datetime64[M]")
-        first = np.r_[False, month[1:] != month[:-1]]
+        first = np.isin(np.arange(len(bars)), rebalance_rows("month", bars, 0)[1:])
         return np.where(known & first[:, None], wanted, np.nan)

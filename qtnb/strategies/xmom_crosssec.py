@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from ..core.bars import Bars
+from ..core.rebalance import rebalance_rows
 from .base import StrategyParameters, WeightStrategy
 
 # %% ../../nbs/strategies/11_xmom_crosssec.ipynb #1d191ab1
@@ -61,9 +62,8 @@ class CrossSectionalMomentum(WeightStrategy):
         "Target weights at the first bar of each month."
         p = self.parameters
         score = momentum_score(bars.close, p.lookback, p.skip)
-        month = bars.ts.astype("datetime64[ns]").astype("datetime64[M]")
         table = np.full(bars.close.shape, np.nan)
-        for t in np.flatnonzero(month[1:] != month[:-1]) + 1:
+        for t in rebalance_rows("month", bars, 0)[1:]:
             ranked = np.argsort(-score[t], kind="stable")[: np.count_nonzero(~np.isnan(score[t]))]
             if len(ranked) >= (2 if p.short else 1):
                 table[t] = self._row(ranked, len(bars.symbols))
