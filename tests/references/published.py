@@ -189,7 +189,7 @@ def controlled_table(edition: str = " monthly 2018") -> dict[str, dict[str, floa
 
 def thirds_table() -> dict[str, dict[str, float]]:
     """Table II, panel B, first column: the market in three parts, at the scale of the whole."""
-    months = managed("Mkt-RF", last="2015-12").months
+    months = managed("Mkt-RF").months
     return {f"{a}-{b}": regress(months.loc[f"{a}-01" : f"{b}-12"]) for a, b in ((1926, 1955), (1956, 1985), (1986, 2015))}
 
 
