@@ -43,7 +43,7 @@ def _margin(row: pd.Series) -> float:
 
 
 def test_ours_against_the_printed_numbers() -> None:
-    """Every number lies within its margin, except those that the page says are wrong in the paper, which must not."""
+    """Every number lies within its margin, except those that contradict others in the paper, which must not."""
     table = published.compared()
     beyond = set()
     for _, row in table.iterrows():
