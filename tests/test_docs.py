@@ -204,6 +204,18 @@ def test_no_kernel_outlives_its_page(tmp_path: Path) -> None:
         os.kill(process, 0)
 
 
+def test_a_cell_with_another_id_is_run_again(tmp_path: Path) -> None:
+    """Outputs are kept by cell id, so the same code under another id has none yet."""
+    path = NBS / "explanations" / "no_such_page.ipynb"
+    keys, sources = [], execute.Sources()
+    for name in ("first", "first", "second"):
+        cell = {"cell_type": "code", "id": name, "metadata": {}, "outputs": [], "execution_count": None, "source": "x = 1"}
+        notebook = Notebook(path)
+        notebook.__dict__["nb"] = {"cells": [cell]}
+        keys.append(execute.key(notebook, sources))
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_a_cell_that_does_not_end_is_named_with_the_place_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that hangs is given one second chance; then the message holds the line in which it hung."""
     nb = {"nbformat": 4, "nbformat_minor": 5, "metadata": {},

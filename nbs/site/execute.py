@@ -99,7 +99,8 @@ def key(notebook: Notebook, sources: Sources) -> str:
         reached = set(sources.files)  # a job runs other notebooks: anything may matter
         code += [p.read_text(encoding="utf-8") for p in sorted((NBS / "jobs").glob("*.ipynb"))]
     versions = [sys.version.split()[0]] + [importlib.metadata.version(name) for name in LIBRARIES]
-    parts = [code, sorted((m, sources.files[m]) for m in reached), sources.sample, versions, Path(__file__).read_text(encoding="utf-8")]
+    ids = [c["id"] for c in notebook.cells if c["cell_type"] == "code"]  # outputs are kept by cell id
+    parts = [code, ids, sorted((m, sources.files[m]) for m in reached), sources.sample, versions, Path(__file__).read_text(encoding="utf-8")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
