@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TOLERANCE', 'SLIVER', 'check_covariance', 'is_semidefinite', 'split_covariance', 'join_covariance']
 
-# %% ../../nbs/portfolio/00_matrices.ipynb #b81401e5
+# %% ../../nbs/portfolio/00_matrices.ipynb #53eb383a
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..core.errors import DataError
 
-# %% ../../nbs/portfolio/00_matrices.ipynb #3c467d01
+# %% ../../nbs/portfolio/00_matrices.ipynb #841d79fa
 TOLERANCE = 1e-8  # asymmetry that counts as rounding, relative to the two standard deviations
 SLIVER = 1e-9  # of the mean variance: what a zero eigenvalue may fall short of zero
 
@@ -44,7 +44,7 @@ def check_covariance(
         lowest = float(np.linalg.eigvalsh(matrix)[0])
         raise DataError(
             f"`{name}` has the eigenvalue {lowest:.3g}, so some mix of the {len(labels)} assets would have a negative variance; "
-            "repair it by `portfolio.risk_models.nearest_covariance`, which reports by how much it moves."
+            "shrink it towards its diagonal, or estimate it from rows that all assets have."
         )
     return matrix, labels
 
@@ -81,7 +81,7 @@ def is_semidefinite(
         return False
     return True
 
-# %% ../../nbs/portfolio/00_matrices.ipynb #2b8e2070
+# %% ../../nbs/portfolio/00_matrices.ipynb #9fef035a
 def split_covariance(
     covariance: pd.DataFrame | np.ndarray,  # (N, N), per period
 ) -> tuple[pd.Series, pd.DataFrame]:  # (N,) standard deviations per period, and the (N, N) correlations; NaN for an asset without variance
