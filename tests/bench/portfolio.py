@@ -53,9 +53,11 @@ def ours() -> dict[str, Work]:
     tail = returns_of(50).iloc[:750]
     works["least shortfall 50"] = lambda: minimum_cvar(tail).weights
 
+    estimates = months()
+
     def years() -> Any:
         held = pd.Series(1.0 / NAMES, list(returns_of(NAMES)))
-        for mean, covariance in months():
+        for mean, covariance in estimates:
             held = mean_variance(mean, covariance, 5.0, constraints=[LongOnly(), Budget()], held=held, costs=0.0005 / 21).weights
         return held
 
@@ -99,9 +101,11 @@ def by_pypfopt() -> dict[str, Work]:
     tail = returns_of(50).iloc[:750]
     works["least shortfall 50"] = lambda: EfficientCVaR(tail.mean(), tail).min_cvar()
 
+    estimates = months()
+
     def years() -> Any:
         held = np.full(NAMES, 1.0 / NAMES)
-        for mean, covariance in months():
+        for mean, covariance in estimates:
             front = EfficientFrontier(mean, covariance)
             front.add_objective(objective_functions.transaction_cost, w_prev=held, k=0.0005 / 21)
             held = np.array(list(front.max_quadratic_utility(5.0).values()))
@@ -135,12 +139,16 @@ LIBRARIES = {"qtnb": ours, "skfolio": by_skfolio, "PyPortfolioOpt": by_pypfopt, 
 
 
 def measure(library: str) -> dict[str, float]:
-    """Median milliseconds of each work; a slow one is run fewer times."""
+    """Median milliseconds of each work that has an answer; a slow one is run fewer times."""
     warnings.simplefilter("ignore")
     found = {}
     for name, work in LIBRARIES[library]().items():
         begun = time.perf_counter()
-        work()
+        try:
+            work()
+        except Exception as error:
+            print(f"{library} has no answer to {name}: {error!r}", file=sys.stderr)
+            continue
         first, times = time.perf_counter() - begun, []
         for _ in range(3 if first > 1.0 else 15):
             begun = time.perf_counter()
@@ -161,6 +169,7 @@ def main() -> None:
             print(f"{library} is not in the table: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}")
         else:
             table[library] = json.loads(done.stdout.splitlines()[-1])
+            print("".join(line + "\n" for line in done.stderr.splitlines() if line.startswith(library)), end="")
     others = [library for library in table if library != "qtnb"]
     print(f"{'work':<34}{'qtnb ms':>10}" + "".join(f"{library + ' x':>18}" for library in others))
     for name, own in table["qtnb"].items():
