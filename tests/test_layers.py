@@ -44,7 +44,7 @@ THIRD_PARTY = {
     "config": PLAIN | {"pydantic_settings", "yaml"},
     "data": PLAIN | {"bokeh", "duckdb", "exchange_calendars", "httpx", "psycopg", "pyarrow", "tqdm", "yaml"},
     "features": PLAIN | {"numba", "scipy", "statsmodels"},
-    "portfolio": PLAIN | {"clarabel", "daqp", "scipy"},
+    "portfolio": PLAIN | {"arch", "clarabel", "daqp", "scipy"},
     "risk": PLAIN | {"bokeh", "scipy"},
     "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "scipy", "statsmodels"},
     "strategies": PLAIN | {"numba", "statsmodels"},
