@@ -22,7 +22,7 @@ class Program:
     "Minimise 0.5 x' P x + q' x; x holds the N weights, then helpers."
 
     size: int  # N, the number of weights
-    quadratic: np.ndarray  # (N, N) P of the weights; helpers have none
+    quadratic: Any  # (N, N) P of the weights, an array; or a sparse one, for several periods; helpers have none
     linear: np.ndarray  # (X,) q
     low: np.ndarray  # (X,) bounds of x
     high: np.ndarray  # (X,)
@@ -39,10 +39,14 @@ class Program:
     most: int = 0  # positions that are not zero
 
     @property
-    def whole_quadratic(self) -> np.ndarray:
+    def whole_quadratic(self) -> Any:
         "P over all unknowns, (X, X)."
         if len(self.linear) == self.size:
             return self.quadratic
+        if not isinstance(self.quadratic, np.ndarray):
+            wide = self.quadratic.tocsc(copy=True)
+            wide.resize(len(self.linear), len(self.linear))
+            return wide
         whole = np.zeros((len(self.linear),) * 2)
         whole[: self.size, : self.size] = self.quadratic
         return whole
