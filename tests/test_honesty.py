@@ -22,6 +22,7 @@ from qtnb.data.loader import get_bars
 from qtnb.strategies.base import Strategy, WeightStrategy
 from qtnb.strategies.base import check_lookahead as check_table
 from qtnb.strategies.registry import STRATEGIES
+from qtnb.strategies.optimized import OptimizedPortfolio
 from qtnb.strategies.sma_cross import SmaCross
 from qtnb.strategies.trend import TrendFollowing
 from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum
@@ -300,6 +301,7 @@ def real() -> Bars:
 
 
 BUNDLED: dict[str, tuple[Any, str, int]] = {  # made how, a start, rows of history that the rule can need
+    "optimized_portfolio": (lambda: OptimizedPortfolio(window=120, most=0.5), "2004-06-01", 160),
     "sma_cross": (lambda: SmaCross(fast=10, slow=50), "2004-06-01", 51),
     "trend": (lambda: TrendFollowing(lookback=60, centre=5.0), "2004-06-01", 61),
     "xmom_crosssec": (lambda: CrossSectionalMomentum(top=2, lookback=120, skip=10), "2004-06-01", 160),

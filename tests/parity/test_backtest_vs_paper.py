@@ -35,6 +35,7 @@ from qtnb.live.exec_engine import LiveSession, SessionOptions
 from qtnb.live.replay import ReplayReport, replay
 from qtnb.live.state_store import JournalFile, SqliteJournal, verify
 from qtnb.strategies.base import Strategy
+from qtnb.strategies.optimized import OptimizedPortfolio
 from qtnb.strategies.sma_cross import SmaCross
 from qtnb.strategies.trend import TrendFollowing
 from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum
@@ -113,6 +114,16 @@ def test_sma_cross(symbols: list[str], start: str, end: str, adjust: str) -> Non
     twins = run_twins(lambda: SmaCross(fast=10, slow=30), bars, cash=100_000.0, costs=Bps(5), slippage=BpsSlippage(2))
     assert_same(twins)
     assert len(twins.lived.fills) > 20
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+@pytest.mark.parametrize("method", ["minimum_variance", "risk_parity", "mean_variance"])
+def test_optimized_portfolio(method: str) -> None:
+    """The optimiser is asked at every bar by a session and once by a back-test, and says the same."""
+    bars = sample(["AIG", "BAC", "EEM", "GOOGL", "IBM", "USO"], "2009-01-02", "2010-12-31")
+    twins = run_twins(lambda: OptimizedPortfolio(method=method, window=60, turnover=0.5), bars, cash=1_000_000.0, costs=PerShare(0.005, minimum=1.0))
+    assert_same(twins)
+    assert len(twins.lived.fills) > 50
 
 
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")

@@ -41,6 +41,11 @@ CASES: dict[str, dict[str, Any]] = {
     "trend, without short sales, costs, slippage and a cap": {
         "symbols": STOCKS, "adjust": "all", "parameters": {"short": False, "lookback": 126, "centre": 20.0}, "rough": True,
     },
+    "optimized_portfolio": {"symbols": STOCKS, "adjust": "all", "parameters": {"most": 0.5}},
+    "optimized_portfolio, mean-variance with limited turnover, costs, slippage and a cap": {
+        "symbols": STOCKS, "adjust": "all", "rough": True,
+        "parameters": {"method": "mean_variance", "window": 120, "covariance": "exponential", "turnover": 0.3, "most": 0.5, "costs_bps": 7.0},
+    },
 }  # fmt: skip
 
 
