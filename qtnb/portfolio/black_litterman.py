@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['equilibrium_return', 'View', 'Posterior', 'black_litterman']
 
-# %% ../../nbs/portfolio/15_black_litterman.ipynb #d64013af
+# %% ../../nbs/portfolio/15_black_litterman.ipynb #845c4adc
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from ..core.errors import DataError, ParameterError
 from .constraints import per_asset
 from .matrices import check_covariance
 
-# %% ../../nbs/portfolio/15_black_litterman.ipynb #69aa63e5
+# %% ../../nbs/portfolio/15_black_litterman.ipynb #7fc8b0e0
 def equilibrium_return(
     covariance: pd.DataFrame | np.ndarray,  # (N, N) per period
     weights: pd.Series | Mapping[Any, float],  # (N,) weights of the market, usually by market value
@@ -30,7 +30,7 @@ def equilibrium_return(
         raise ParameterError(f"`risk_aversion` was {risk_aversion!r}; it is a positive number.")
     return pd.Series(risk_aversion * matrix @ per_asset(weights, labels, "The market weight"), labels, name="expected return")
 
-# %% ../../nbs/portfolio/15_black_litterman.ipynb #03ac734f
+# %% ../../nbs/portfolio/15_black_litterman.ipynb #deea50f1
 @dataclass(frozen=True)
 class View:
     "An opinion about the return of a mix of assets."
@@ -58,7 +58,7 @@ class View:
         "Its name, or its mix in words."
         return repr(self.name) if self.name else " ".join(f"{weight:+g} {asset}" for asset, weight in self.mix.items())
 
-# %% ../../nbs/portfolio/15_black_litterman.ipynb #c7f49d73
+# %% ../../nbs/portfolio/15_black_litterman.ipynb #c7b0f6ec
 @dataclass(frozen=True, eq=False)
 class Posterior:
     "Expected returns and covariance after the views."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Noise', 'noise_edge', 'find_noise', 'denoised_covariance']
 
-# %% ../../nbs/portfolio/04_denoise.ipynb #301d83a7
+# %% ../../nbs/portfolio/04_denoise.ipynb #514bdae4
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +16,7 @@ import pandas as pd
 from ..core.errors import ParameterError
 from .samples import need_variation, read_returns
 
-# %% ../../nbs/portfolio/04_denoise.ipynb #e88e6ba6
+# %% ../../nbs/portfolio/04_denoise.ipynb #a67932fe
 @dataclass(frozen=True, eq=False)
 class Noise:
     "What could be chance in the eigenvalues of a correlation matrix."
@@ -64,7 +64,7 @@ def find_noise(
             return Noise(values, vectors, int(count), float(values[count:].mean()), edge)
         count = above
 
-# %% ../../nbs/portfolio/04_denoise.ipynb #12122712
+# %% ../../nbs/portfolio/04_denoise.ipynb #dc537661
 def denoised_covariance(
     returns: pd.DataFrame | np.ndarray,  # (T, N) simple returns per period, decimal; every asset must vary
     factors: int | None = None,  # eigenvalues to keep, from 0 to N - 1; None: those that noise could not have

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['correlation_path', 'fit_correlations', 'Dynamic', 'dynamic_covariance']
 
-# %% ../../nbs/portfolio/06_dynamic.ipynb #cdc3b830
+# %% ../../nbs/portfolio/06_dynamic.ipynb #4deba699
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import pandas as pd
 from ..core.errors import DataError, MissingExtraError, ParameterError
 from .samples import need_variation, read_returns
 
-# %% ../../nbs/portfolio/06_dynamic.ipynb #859431e6
+# %% ../../nbs/portfolio/06_dynamic.ipynb #8884a002
 def correlation_path(
     shocks: np.ndarray,  # (T, N) returns over their volatility, less their mean
     reaction: float,  # a, at least 0
@@ -51,7 +51,7 @@ def fit_correlations(
     best = minimize(loss, min(starts, key=loss), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-6 * max(1, len(shocks)), "maxiter": 400})
     return float(best.x[0]), float(best.x[1])
 
-# %% ../../nbs/portfolio/06_dynamic.ipynb #73989dbf
+# %% ../../nbs/portfolio/06_dynamic.ipynb #3f5814d7
 @dataclass(frozen=True, eq=False)
 class Dynamic:
     "GARCH volatilities, dynamic correlations, and the covariance they foresee."

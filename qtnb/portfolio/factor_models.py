@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FactorModel', 'principal_factors', 'factors_by_returns', 'factors_by_exposures']
 
-# %% ../../nbs/portfolio/05_factor_models.ipynb #02d50f75
+# %% ../../nbs/portfolio/05_factor_models.ipynb #7f9158f1
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from ..core.errors import DataError, ParameterError
 from .denoise import find_noise
 from .samples import need_variation, read_returns
 
-# %% ../../nbs/portfolio/05_factor_models.ipynb #5e0d8fe6
+# %% ../../nbs/portfolio/05_factor_models.ipynb #8d3bf88c
 @dataclass(frozen=True, eq=False)
 class FactorModel:
     "Loadings, the covariance of the factors, and the variance of what factors do not explain."
@@ -48,7 +48,7 @@ class FactorModel:
             raise DataError(f"The portfolio has the variance {float(parts.sum())!r}; shares of a risk need a risk.")
         return pd.Series(parts / parts.sum(), [*self.loadings.columns, "specific"], name="share of the risk")
 
-# %% ../../nbs/portfolio/05_factor_models.ipynb #45904dbf
+# %% ../../nbs/portfolio/05_factor_models.ipynb #71df4588
 def principal_factors(
     returns: pd.DataFrame | np.ndarray,  # (T, N) simple returns per period, decimal; every asset must vary
     factors: int | None = None,  # K, from 0 to N - 1; None: the eigenvalues that noise could not have
@@ -71,7 +71,7 @@ def principal_factors(
     moves = pd.DataFrame(scaled @ vectors / strengths if noise.factors else np.zeros((len(values), 0)), days, names)
     return FactorModel(pd.DataFrame(loadings, labels, names), pd.DataFrame(np.eye(len(names)), names, names), pd.Series(rest, labels), moves)
 
-# %% ../../nbs/portfolio/05_factor_models.ipynb #1ee39a73
+# %% ../../nbs/portfolio/05_factor_models.ipynb #6e399f5b
 def factors_by_returns(
     returns: pd.DataFrame,  # (T, N) simple returns per period, decimal; NaN where an asset had none
     factors: pd.DataFrame,  # (T', K) returns of the factors; rows are matched by label, NaN is an error
@@ -96,7 +96,7 @@ def factors_by_returns(
     covariance = pd.DataFrame(np.cov(moves, rowvar=False).reshape(size, size), names, names)
     return FactorModel(pd.DataFrame(loadings, labels, names), covariance, pd.Series(rest, labels), pd.DataFrame(moves, common, names))
 
-# %% ../../nbs/portfolio/05_factor_models.ipynb #51cadc80
+# %% ../../nbs/portfolio/05_factor_models.ipynb #49a852be
 def factors_by_exposures(
     returns: pd.DataFrame,  # (T, N) simple returns per period, decimal; NaN where an asset had none
     exposures: pd.DataFrame,  # (N, K) loading of each asset on each factor, finite

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['gerber_covariance']
 
-# %% ../../nbs/portfolio/03_gerber.ipynb #da829e6d
+# %% ../../nbs/portfolio/03_gerber.ipynb #3ab25db7
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..core.errors import DataError, ParameterError
 from .repair import nearest_covariance
 from .samples import need_variation, read_returns
 
-# %% ../../nbs/portfolio/03_gerber.ipynb #abf192a2
+# %% ../../nbs/portfolio/03_gerber.ipynb #b1e963b7
 def gerber_covariance(
     returns: pd.DataFrame | np.ndarray,  # (T, N) simple returns per period, decimal; every asset must vary
     threshold: float = 0.5,  # standard deviations that a move must have to count, above 0 and at most 3

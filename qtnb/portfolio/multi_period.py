@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Plan', 'multi_period', 'spread_cone']
 
-# %% ../../nbs/portfolio/27_multi_period.ipynb #71ace3c6
+# %% ../../nbs/portfolio/27_multi_period.ipynb #66aa3cfb
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
@@ -21,7 +21,7 @@ from .matrices import check_covariance
 from .programs import Program
 from .solvers import Unsolvable, by_interior, finish, residual, scaled_program
 
-# %% ../../nbs/portfolio/27_multi_period.ipynb #745e65ec
+# %% ../../nbs/portfolio/27_multi_period.ipynb #822d5442
 class _Plan:
     "Collects rows over all periods as triplets."
 
@@ -69,7 +69,7 @@ class _Plan:
         self.rows([*entries, (-eye, distance)], -far, centre, "")
         self.rows([*entries, (eye, distance)], centre, far, "")
 
-# %% ../../nbs/portfolio/27_multi_period.ipynb #8812f290
+# %% ../../nbs/portfolio/27_multi_period.ipynb #92944f9c
 def _write_period(
     plan: _Plan, period: int, constraints: Sequence[Constraint], situation: Situation, bounds: tuple[np.ndarray, np.ndarray], cones: list[Any]
 ) -> None:
@@ -107,7 +107,7 @@ def _stays(piece: Bound) -> bool:
     narrow = np.isfinite(piece.low)
     return bool((piece.low[narrow] == piece.high[narrow]).all())
 
-# %% ../../nbs/portfolio/27_multi_period.ipynb #8b47d313
+# %% ../../nbs/portfolio/27_multi_period.ipynb #9ec5b8b9
 @dataclass(frozen=True, eq=False)
 class Plan:
     "Weights of several periods, of which the first is traded."
@@ -164,7 +164,7 @@ def _rows_of(expected: Any, periods: int | None) -> tuple[list[Any], int]:
         raise ParameterError(f"`periods` was {periods!r}; with one set of expected returns it is a whole number of at least 1.")
     return [expected] * periods, periods
 
-# %% ../../nbs/portfolio/27_multi_period.ipynb #efd318b6
+# %% ../../nbs/portfolio/27_multi_period.ipynb #8c7e75ad
 def _solve(
     situation: Situation, constraints: Sequence[Constraint], matrices: list[np.ndarray], gains: np.ndarray, costs: np.ndarray | None, aversion: float
 ) -> Plan:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Model', 'RISK_MODELS', 'EXPECTED_RETURNS', 'covariance_by', 'expected_by', 'forecast_risk']
 
-# %% ../../nbs/portfolio/16_risk_models.ipynb #355f7643
+# %% ../../nbs/portfolio/16_risk_models.ipynb #a57926b5
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +22,7 @@ from .gerber import gerber_covariance
 from .samples import sample_covariance, weighted_covariance
 from .shrinkage import shrunk_to_constant_correlation, shrunk_to_identity
 
-# %% ../../nbs/portfolio/16_risk_models.ipynb #b021a807
+# %% ../../nbs/portfolio/16_risk_models.ipynb #89a53897
 Model = Callable[..., pd.DataFrame]
 RISK_MODELS: Registry[Model] = Registry("risk model")
 EXPECTED_RETURNS: Registry[Callable[..., pd.Series]] = Registry("estimate of expected returns")
@@ -67,7 +67,7 @@ EXPECTED_RETURNS.register("mean", mean_return)
 EXPECTED_RETURNS.register("bayes_stein", shrunk_mean)
 EXPECTED_RETURNS.register("james_stein", _james_stein)
 
-# %% ../../nbs/portfolio/16_risk_models.ipynb #500b3bb7
+# %% ../../nbs/portfolio/16_risk_models.ipynb #f000786c
 def covariance_by(
     model: str | Model,  # a name in RISK_MODELS, or a function of returns
     returns: pd.DataFrame,  # (T, N) simple returns per period, decimal
@@ -91,7 +91,7 @@ def expected_by(
         raise DataError(f"The estimate {model!r} gave {type(found).__name__} without the assets of the returns; it gives a Series of them.")
     return found
 
-# %% ../../nbs/portfolio/16_risk_models.ipynb #6c49be78
+# %% ../../nbs/portfolio/16_risk_models.ipynb #3a7d7ddc
 def forecast_risk(
     returns: pd.DataFrame,  # (T, N) simple returns per period, decimal, no NaN
     models: dict[str, str | Model],  # risk models by label

@@ -6,7 +6,7 @@
 __all__ = ['Missing', 'read_returns', 'need_variation', 'sample_covariance', 'most_likely', 'half_life_of', 'recent_weights',
            'weighted_covariance']
 
-# %% ../../nbs/portfolio/01_samples.ipynb #a1b61191
+# %% ../../nbs/portfolio/01_samples.ipynb #41d83092
 import math
 from typing import Any, Literal, get_args
 
@@ -16,7 +16,7 @@ import pandas as pd
 from ..core.errors import DataError, ParameterError
 from .repair import nearest_covariance
 
-# %% ../../nbs/portfolio/01_samples.ipynb #1a088450
+# %% ../../nbs/portfolio/01_samples.ipynb #0f44381f
 Missing = Literal["raise", "common", "pairwise", "likelihood"]
 
 
@@ -76,7 +76,7 @@ def _without_gaps(frame: pd.DataFrame, values: np.ndarray, missing: str, least: 
         raise DataError(f"`returns` has {len(kept)} rows that all {values.shape[1]} assets have; {least} are needed; drop the asset with the shortest history.")
     return kept
 
-# %% ../../nbs/portfolio/01_samples.ipynb #609fb3a5
+# %% ../../nbs/portfolio/01_samples.ipynb #11e2affe
 def sample_covariance(
     returns: pd.DataFrame | np.ndarray,  # (T, N) simple returns per period, decimal
     missing: Missing = "raise",  # the rule for NaN; "likelihood" divides by T, the others by T - 1
@@ -140,7 +140,7 @@ def _filled(rows: np.ndarray, pattern: np.ndarray, mean: np.ndarray, covariance:
     spread[np.ix_(~pattern, ~pattern)] = covariance[np.ix_(~pattern, ~pattern)] - across.T @ slopes
     return filled, spread
 
-# %% ../../nbs/portfolio/01_samples.ipynb #4005b8e3
+# %% ../../nbs/portfolio/01_samples.ipynb #0474d538
 def half_life_of(
     decay: float,  # what a weight keeps from one row to the row before, between 0 and 1
 ) -> float:  # rows until a weight is halved

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['shrunk_to_identity', 'shrunk_to_constant_correlation']
 
-# %% ../../nbs/portfolio/02_shrinkage.ipynb #72e6d178
+# %% ../../nbs/portfolio/02_shrinkage.ipynb #dc2e0509
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from ..core.errors import ParameterError
 from .samples import need_variation, read_returns
 
-# %% ../../nbs/portfolio/02_shrinkage.ipynb #7bdf20a4
+# %% ../../nbs/portfolio/02_shrinkage.ipynb #1ea824b2
 def shrunk_to_identity(
     returns: pd.DataFrame | np.ndarray,  # (T, N) simple returns per period, decimal
     missing: Literal["raise", "common"] = "raise",  # the rule for NaN
@@ -44,7 +44,7 @@ def _mixed(sample: np.ndarray, target: np.ndarray, noise: float, apart: float, l
     mixed.attrs["shrinkage"] = share
     return mixed
 
-# %% ../../nbs/portfolio/02_shrinkage.ipynb #7eada645
+# %% ../../nbs/portfolio/02_shrinkage.ipynb #9a337e7d
 def shrunk_to_constant_correlation(
     returns: pd.DataFrame | np.ndarray,  # (T, N) simple returns per period, decimal; every asset must vary
     missing: Literal["raise", "common"] = "raise",  # the rule for NaN
