@@ -20,8 +20,8 @@ GROUPS = [
 TITLES = {"contracts": "Contracts", "api": "API", "utils": "Utilities", "config": "Configuration", "backtest": "Back-test"}
 # The folders whose reading order is an argument rather than a number.
 READING_ORDER = {
-    "explanations": ["when_orders_fill", "execution_algorithms", "timing_and_lookahead", "accounting", "where_the_time_goes", "planning_a_sweep", "reference_results", "published_results", "backtest_live_parity", "data_recipes", "data_quality",
-                     "literate_workflow", "glossary"],
+    "explanations": ["when_orders_fill", "execution_algorithms", "timing_and_lookahead", "accounting", "where_the_time_goes", "planning_a_sweep",
+                     "reference_results", "published_results", "optimisers_compared", "backtest_live_parity", "data_recipes", "data_quality", "literate_workflow", "glossary"],
     "jobs": ["backtest", "live", "sweep", "tearsheet"],
 }
 _NUMBER = re.compile(r"^\d+[a-z]?_")

@@ -92,15 +92,27 @@ def deflated(table: pd.DataFrame) -> pd.Series:
     )
 
 
+def against_equal(returns: pd.Series, even: pd.Series) -> tuple[float, float]:
+    """The alpha a year of a regression on equal weights, and its t by Newey and West with 21 lags."""
+    import statsmodels.api as sm
+
+    if returns is even:
+        return 0.0, 0.0
+    fit = sm.OLS(returns, sm.add_constant(even.rename("equal"))).fit(cov_type="HAC", cov_kwds={"maxlags": 21})
+    return float(fit.params["const"] * 252), float(fit.tvalues["const"])
+
+
 def compared() -> pd.DataFrame:
     """The whole table."""
-    rows = {}
+    rows, daily = {}, {}
     for name in CHOICES:
         begun = time.perf_counter()
-        rows[name] = row(run(name))
+        result = run(name)
+        rows[name], daily[name] = row(result), result.equity.loc["2003-02-01":].pct_change().dropna()
         print(f"{name}: {time.perf_counter() - begun:.1f} s", flush=True)
     table = pd.DataFrame(rows).T.rename_axis("optimiser")
-    return table.assign(deflated=deflated(table))
+    alphas = pd.DataFrame({name: against_equal(returns, daily["equal"]) for name, returns in daily.items()}, ["alpha", "t"]).T
+    return table.assign(deflated=deflated(table), alpha=alphas["alpha"], t=alphas["t"])
 
 
 if __name__ == "__main__":
