@@ -41,6 +41,10 @@ CASES: dict[str, dict[str, Any]] = {
     "trend, without short sales, costs, slippage and a cap": {
         "symbols": STOCKS, "adjust": "all", "parameters": {"short": False, "lookback": 126, "centre": 20.0}, "rough": True,
     },
+    "mr_pairs": {"symbols": STOCKS, "adjust": "all", "parameters": {"candidates": 3, "level": 0.2}},
+    "mr_pairs, monthly, nearly by distance alone, costs, slippage and a cap": {
+        "symbols": STOCKS, "adjust": "all", "parameters": {"renew": "month", "formation": 120, "level": 0.5, "correction": "none", "exit": 0.0}, "rough": True,
+    },
 }  # fmt: skip
 
 
