@@ -130,8 +130,11 @@ def find_pairs(
         raise ParameterError(f"`level` was {level!r}; it is a probability above 0 and below 1.")
     if correction not in _CORRECTIONS:
         raise unknown_name("correction", str(correction), list(_CORRECTIONS))
-    asked = list(permutations(prices.columns, 2)) if among is None else list(dict.fromkeys(among))
-    found = [engle_granger(prices, a, b, lags=lags) for a, b in asked]
+    asked = list(permutations(prices.columns, 2)) if among is None else list(among)
+    odd = [p for p in asked if not isinstance(p, tuple) or len(p) != 2]
+    if odd:
+        raise ParameterError(f"`among` held {odd[0]!r}; it lists ordered pairs of names; write each as a tuple of two, such as ('A', 'B').")
+    found = [engle_granger(prices, a, b, lags=lags) for a, b in dict.fromkeys(asked)]
     table = pd.DataFrame({
         "left": [p.left for p in found], "right": [p.right for p in found], "ratio": [p.ratio for p in found],
         "statistic": [p.statistic for p in found], "p_value": [p.p_value for p in found], "half_life": [p.process.half_life for p in found],
