@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PairsParameters', 'pair_distances', 'form_pairs', 'pair_sides', 'PairsTrading']
 
-# %% ../../nbs/strategies/13_mr_pairs.ipynb #7cb39020
+# %% ../../nbs/strategies/13_mr_pairs.ipynb #edb6c7b9
 import hashlib
 import warnings
 from itertools import combinations
@@ -24,7 +24,7 @@ from .base import StrategyParameters, WeightStrategy
 from ..utils.machine_code import compiled
 from ..utils.memo import shared
 
-# %% ../../nbs/strategies/13_mr_pairs.ipynb #3c93311e
+# %% ../../nbs/strategies/13_mr_pairs.ipynb #0e3e688b
 class PairsParameters(StrategyParameters):
     "What may be set."
 
@@ -48,7 +48,7 @@ class PairsParameters(StrategyParameters):
             raise ValueError(f"`exit` was {self.exit}, `entry` {self.entry} and `stop` {self.stop}, but they must rise: exit < entry < stop")
         return self
 
-# %% ../../nbs/strategies/13_mr_pairs.ipynb #548a9399
+# %% ../../nbs/strategies/13_mr_pairs.ipynb #c40ee939
 _PRESENT = 0.95  # share of the rows at which a name must have a price
 
 
@@ -76,7 +76,7 @@ def pair_distances(
     table["distance"] = np.concatenate(far) if far else np.empty(0)
     return table.sort_values("distance", kind="stable", ignore_index=True)
 
-# %% ../../nbs/strategies/13_mr_pairs.ipynb #2e4bdf4b
+# %% ../../nbs/strategies/13_mr_pairs.ipynb #2214b38b
 def form_pairs(
     prices: pd.DataFrame,  # T x N prices, N >= 2, rows in time order; the stretch that the choice may see
     *,
@@ -97,7 +97,7 @@ def form_pairs(
                 kept[frozenset((left, right))] = pair
     return tuple(kept.values())
 
-# %% ../../nbs/strategies/13_mr_pairs.ipynb #abc815ac
+# %% ../../nbs/strategies/13_mr_pairs.ipynb #a5ff6107
 @compiled
 def _go_through(
     score: np.ndarray,  # (T,) deviations from the mean, + = the left is cheap; NaN = no price
@@ -145,7 +145,7 @@ def pair_sides(
     _go_through(values[:, 0].copy(), float(entry), float(exit), float(stop), check_count("longest", longest), check_count("bridge", bridge, 0), sides)
     return sides
 
-# %% ../../nbs/strategies/13_mr_pairs.ipynb #c94e8cb2
+# %% ../../nbs/strategies/13_mr_pairs.ipynb #5f60cfaf
 class _Forming(WeightStrategy):
     "The part of pairs trading that chooses."
 
@@ -197,7 +197,7 @@ class _Forming(WeightStrategy):
         ]
         return pd.DataFrame(found, columns=["ts", "left", "right", "ratio", "p_value", "half_life", "deviation"])
 
-# %% ../../nbs/strategies/13_mr_pairs.ipynb #1754827a
+# %% ../../nbs/strategies/13_mr_pairs.ipynb #61aa521d
 class PairsTrading(_Forming):
     "Trade the spreads of cointegrated pairs."
 
