@@ -21,8 +21,9 @@ from qtnb.core.errors import DataError, DataWarning, QtnbError
 from qtnb.data.loader import get_bars
 from qtnb.strategies.base import Strategy, WeightStrategy
 from qtnb.strategies.base import check_lookahead as check_table
-from qtnb.strategies.registry import STRATEGIES
+from qtnb.strategies.mr_pairs import PairsTrading
 from qtnb.strategies.optimized import OptimizedPortfolio
+from qtnb.strategies.registry import STRATEGIES
 from qtnb.strategies.sma_cross import SmaCross
 from qtnb.strategies.trend import TrendFollowing
 from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum
@@ -302,6 +303,7 @@ def real() -> Bars:
 
 BUNDLED: dict[str, tuple[Any, str, int]] = {  # made how, a start, rows of history that the rule can need
     "optimized_portfolio": (lambda: OptimizedPortfolio(window=120, most=0.5), "2004-06-01", 160),
+    "mr_pairs": (lambda: PairsTrading(formation=120, candidates=3, level=0.5, correction="none", entry=1.0), "2004-06-01", 185),
     "sma_cross": (lambda: SmaCross(fast=10, slow=50), "2004-06-01", 51),
     "trend": (lambda: TrendFollowing(lookback=60, centre=5.0), "2004-06-01", 61),
     "xmom_crosssec": (lambda: CrossSectionalMomentum(top=2, lookback=120, skip=10), "2004-06-01", 160),
@@ -313,6 +315,7 @@ def test_every_bundled_strategy_is_checked() -> None:
     assert {name for name in STRATEGIES.names() if STRATEGIES.origin(name).startswith("qtnb.")} == set(BUNDLED)
 
 
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_strategies_do_not_look_ahead(name: str) -> None:
     """As tables of weights, by both checks."""

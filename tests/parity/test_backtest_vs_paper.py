@@ -35,6 +35,7 @@ from qtnb.live.exec_engine import LiveSession, SessionOptions
 from qtnb.live.replay import ReplayReport, replay
 from qtnb.live.state_store import JournalFile, SqliteJournal, verify
 from qtnb.strategies.base import Strategy
+from qtnb.strategies.mr_pairs import PairsTrading
 from qtnb.strategies.optimized import OptimizedPortfolio
 from qtnb.strategies.sma_cross import SmaCross
 from qtnb.strategies.trend import TrendFollowing
@@ -145,6 +146,19 @@ def test_trend() -> None:
     compiled = Backtest(TrendFollowing(), bars, path="compiled", **terms).run()
     assert compiled.manifest["path"] == "compiled" and twins.lived.differences(compiled, PARTS) == []
     assert len(compiled.fills) > 50 and (compiled.positions < 0.0).any(axis=None)
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+def test_mr_pairs() -> None:
+    """Two legs at a time, pairs chosen anew every month: the same on the compiled path, the event path and in a session."""
+    bars = sample(["AIG", "BAC", "EEM", "GOOGL", "QQQ", "WMI"], "2008-06-02", "2011-06-30", adjust="all")  # one leaves, one has a hole
+    make = partial(PairsTrading, formation=120, renew="month", candidates=4, pairs=3, level=0.5, correction="none", entry=1.5)
+    terms: dict[str, Any] = {"cash": 1_000_000.0, "costs": Bps(5), "slippage": BpsSlippage(2)}
+    twins = run_twins(make, bars, **terms)
+    assert_same(twins)
+    compiled = Backtest(make(), bars, path="compiled", **terms).run()
+    assert compiled.manifest["path"] == "compiled" and twins.lived.differences(compiled, PARTS) == []
+    assert len(compiled.fills) > 100 and (compiled.positions < 0.0).any(axis=None)
 
 
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")

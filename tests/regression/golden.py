@@ -46,6 +46,10 @@ CASES: dict[str, dict[str, Any]] = {
         "symbols": STOCKS, "adjust": "all", "rough": True,
         "parameters": {"method": "mean_variance", "window": 120, "covariance": "exponential", "turnover": 0.3, "most": 0.5, "costs_bps": 7.0},
     },
+    "mr_pairs": {"symbols": STOCKS, "adjust": "all", "parameters": {"candidates": 3, "level": 0.2}},
+    "mr_pairs, monthly, nearly by distance alone, costs, slippage and a cap": {
+        "symbols": STOCKS, "adjust": "all", "parameters": {"renew": "month", "formation": 120, "level": 0.5, "correction": "none", "exit": 0.0}, "rough": True,
+    },
 }  # fmt: skip
 
 

@@ -8,10 +8,10 @@ __all__ = ['Correction', 'Pair', 'engle_granger', 'find_pairs', 'Johansen', 'joh
 # %% ../../../nbs/features/12a_signals_pairs.ipynb #0e7d216a
 import math
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import permutations
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -98,16 +98,22 @@ def _cointegration(y: np.ndarray, x: np.ndarray, lags: int | None) -> tuple[floa
 
 # %% ../../../nbs/features/12a_signals_pairs.ipynb #c938362f
 Correction = Literal["none", "bonferroni", "holm", "benjamini_hochberg", "benjamini_yekutieli"]
-_CORRECTIONS = {"none": None, "bonferroni": "bonferroni", "holm": "holm", "benjamini_hochberg": "fdr_bh", "benjamini_yekutieli": "fdr_by"}
+_CORRECTIONS: tuple[str, ...] = get_args(Correction)
 
 
 def _adjusted(p_values: np.ndarray, correction: str) -> np.ndarray:
     "P-values for the number of tests; NaN was no test."
-    from statsmodels.stats.multitest import multipletests
-
-    result, told, method = p_values.copy(), ~np.isnan(p_values), _CORRECTIONS[correction]
-    if method is not None and told.any():
-        result[told] = multipletests(p_values[told], method=method)[1]
+    result, told = p_values.copy(), np.flatnonzero(~np.isnan(p_values))
+    order, count = told[np.argsort(p_values[told], kind="stable")], len(told)
+    p, rank = p_values[order], np.arange(1, count + 1)
+    if correction == "bonferroni":
+        p = p * count
+    elif correction == "holm":
+        p = np.maximum.accumulate(p * (count + 1 - rank))
+    elif correction != "none":
+        sum_of_shares = float((1.0 / rank).sum()) if correction == "benjamini_yekutieli" else 1.0
+        p = np.minimum.accumulate((p * sum_of_shares * count / rank)[::-1])[::-1]
+    result[order] = np.minimum(p, 1.0)
     return result
 
 
@@ -117,13 +123,18 @@ def find_pairs(
     level: float = 0.05,  # bound on the adjusted p-value, in (0, 1)
     correction: Correction = "holm",  # for the number of tests
     lags: int | None = 1,  # lagged changes in each test; None = chosen by Akaike's criterion
+    among: Iterable[tuple[Hashable, Hashable]] | None = None,  # ordered pairs to test, each once; None = all
 ) -> pd.DataFrame:  # a row per ordered pair by rising p-value: left, right, ratio, statistic, p_value, p_adjusted, half_life, chosen
-    "Test all pairs, and choose with the number of tests in mind."
+    "Test all pairs, or some, and choose with the number of tests in mind."
     if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
         raise ParameterError(f"`level` was {level!r}; it is a probability above 0 and below 1.")
     if correction not in _CORRECTIONS:
         raise unknown_name("correction", str(correction), list(_CORRECTIONS))
-    found = [engle_granger(prices, a, b, lags=lags) for a, b in permutations(prices.columns, 2)]
+    asked = list(permutations(prices.columns, 2)) if among is None else list(among)
+    odd = [p for p in asked if not isinstance(p, tuple) or len(p) != 2]
+    if odd:
+        raise ParameterError(f"`among` held {odd[0]!r}; it lists ordered pairs of names; write each as a tuple of two, such as ('A', 'B').")
+    found = [engle_granger(prices, a, b, lags=lags) for a, b in dict.fromkeys(asked)]
     table = pd.DataFrame({
         "left": [p.left for p in found], "right": [p.right for p in found], "ratio": [p.ratio for p in found],
         "statistic": [p.statistic for p in found], "p_value": [p.p_value for p in found], "half_life": [p.process.half_life for p in found],
