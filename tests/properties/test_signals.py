@@ -18,7 +18,6 @@ from qtnb.features.signals.momentum import cross_sectional_momentum, residual_mo
 from qtnb.features.signals.pairs import find_pairs, johansen, pair_signal
 from qtnb.features.signals.quality import earned_returns, examine, information_coefficient, mean_test, quantile_returns, signal_turnover
 from qtnb.features.signals.signal import Signal, combine, rank_names, standardise
-from qtnb.strategies.xmom_crosssec import momentum_score
 
 
 def _panel(seed: int, rows: int = 80, names: int = 5, gaps: float = 0.05) -> pd.DataFrame:
@@ -34,14 +33,14 @@ def _panel(seed: int, rows: int = 80, names: int = 5, gaps: float = 0.05) -> pd.
 
 @pytest.mark.parametrize(("lookback", "skip"), [(252, 21), (126, 0), (60, 5)])
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
-def test_cross_sectional_momentum_is_the_score_of_the_strategy_to_the_bit(lookback: int, skip: int) -> None:
-    """The strategy bridges holes of up to five bars; so does the feature when it is told to."""
+def test_cross_sectional_momentum_is_a_ratio_of_bridged_prices_to_the_bit(lookback: int, skip: int) -> None:
+    """With holes of up to five rows filled from behind, and nothing where there is no price now."""
     symbols = ["AIG", "BAC", "EEM", "GOOGL", "IBM", "QQQ", "USO", "WMI"]
     closes = get_bars(symbols, "1999-03-10", "2021-03-31", source="sample")["close"].unstack("symbol")
     for prices in (closes, _panel(3, 400)):
-        np.testing.assert_array_equal(
-            cross_sectional_momentum(prices, lookback, skip, bridge=5).to_numpy(), momentum_score(prices.to_numpy(), lookback, skip)
-        )
+        known = prices.ffill(limit=5)
+        expected = (known.shift(skip) / known.shift(lookback) - 1.0).where(prices.notna())
+        np.testing.assert_array_equal(cross_sectional_momentum(prices, lookback, skip, bridge=5).to_numpy(), expected.to_numpy())
 
 
 def test_time_series_momentum_of_a_steady_trend_has_the_target_volatility() -> None:
