@@ -54,11 +54,12 @@ def residual_momentum_12_1(
     lookback: int = 252,  # rows from the start of the measurement to now
     skip: int = 21,  # last rows left out
     estimate: int = 756,  # rows of the regression on the factors
+    minimum: int | None = None,  # rows of the regression that must be known; None = all
     horizon: int = 21,  # rows
 ) -> Signal:  # mean over deviation of the rests; NaN in the first `estimate` rows
     "Winners of the past year after the market is taken out, per unit of their own risk."
     drivers = simple_returns(close).mean(axis=1).to_frame("market") if factors is None else factors
-    return Signal(residual_momentum(close, drivers, lookback, skip, estimate=estimate), horizon, "residual_momentum_12_1")
+    return Signal(residual_momentum(close, drivers, lookback, skip, estimate=estimate, minimum=minimum), horizon, "residual_momentum_12_1")
 
 # %% ../../../nbs/features/16_signals_named.ipynb #c0efa314
 def reversal_5(
@@ -85,12 +86,13 @@ def ou_reversion(
     close: pd.DataFrame,  # T x N closes, adjusted
     *,
     window: int = 120,  # rows of each fit
+    minimum: int | None = None,  # closes that a fit must hold; None = all
     longest: float = 30.0,  # half-life above which there is no opinion, in rows
     horizon: int = 10,  # rows
 ) -> Signal:  # long-run deviations below the mean; NaN where nothing comes back in time
     "How far a price stands below the mean that it returns to."
     logs = np.log(close.where(close > 0))
-    return Signal(ou_score(logs, window, longest=longest), horizon, "ou_reversion")
+    return Signal(ou_score(logs, window, minimum=minimum, longest=longest), horizon, "ou_reversion")
 
 
 def pair(
@@ -99,10 +101,11 @@ def pair(
     left: Hashable,  # column that is explained
     right: Hashable,  # column that explains
     window: int = 120,  # rows of each fit
+    minimum: int | None = None,  # rows with both that a fit must hold; None = all
     horizon: int = 5,  # rows
 ) -> Signal:  # deviations of the rest on two columns with opposite signs; NaN on the others
     "The cheaper and the dearer of two names, by a rolling regression."
-    made = pair_signal(close, left, right, window, horizon=horizon)
+    made = pair_signal(close, left, right, window, horizon=horizon, minimum=minimum)
     return Signal(made.values.reindex(columns=close.columns), horizon, made.name)
 
 # %% ../../../nbs/features/16_signals_named.ipynb #545cad21
@@ -110,10 +113,11 @@ def low_volatility(
     close: pd.DataFrame,  # T x N closes, adjusted
     *,
     window: int = 252,  # returns whose deviation is the measure
+    minimum: int | None = None,  # returns that a window must hold; None = all
     horizon: int = 21,  # rows
 ) -> Signal:  # deviation of returns per row with its sign turned; NaN without a full window
     "Names that moved little over the past year."
-    return Signal(-rolling_volatility(simple_returns(close), window), horizon, "low_volatility")
+    return Signal(-rolling_volatility(simple_returns(close), window, minimum=minimum), horizon, "low_volatility")
 
 
 def illiquidity(

@@ -29,9 +29,12 @@ def signal_fault(
 ) -> str:  # what is wrong with it, in words; "" when nothing is
     "Say why something makes no signal."
     rule = "it must be a function of panels (before the star) and options (after it), among them `horizon` with a whole number of rows as default"
-    if isinstance(thing, type) or not callable(thing):
+    try:
+        kinds = {} if isinstance(thing, type) or not callable(thing) else inspect.signature(thing).parameters
+    except ValueError:  # a function of C that does not tell
+        kinds = {}
+    if not kinds:
         return f"is {thing!r}; {rule}"
-    kinds = inspect.signature(thing).parameters
     panels = [name for name, kind in kinds.items() if kind.kind == _BEFORE]
     for kind in kinds.values():
         if kind.kind not in (_BEFORE, _AFTER) or (kind.kind == _BEFORE and kind.default is not kind.empty):
@@ -80,9 +83,12 @@ def _sorted_out(name: str, given: dict[str, Any]) -> dict[str, Any]:
     for key in given:
         if key not in panels and key not in options and key not in PANELS:
             raise unknown_name(f"panel or option of the signal {name!r}", key, [*panels, *options])
-    missing = [key for key in (*panels, *(o for o, default in options.items() if default is inspect.Parameter.empty)) if given.get(key) is None]
-    if missing:
-        raise ParameterError(f"signal {name!r} lacked `{'` and `'.join(missing)}`; it needs {', '.join(panels)}; hand in a T x N frame by that name.")
+    needed = {"panel": panels, "option": [key for key, default in options.items() if default is inspect.Parameter.empty]}
+    for what, keys in needed.items():
+        missing = [key for key in keys if given.get(key) is None]
+        if missing:
+            remedy = "hand in a T x N frame by that name" if what == "panel" else "it has no default, so pass it by name"
+            raise ParameterError(f"signal {name!r} lacked the {what} `{'` and `'.join(missing)}`; it needs {', '.join(keys)}; {remedy}.")
     for key in panels:
         if not isinstance(given[key], pd.DataFrame):
             kind = type(given[key]).__name__
@@ -96,7 +102,10 @@ def make_signal(
     **given: Any,  # panels (T x N frames) and options, each by its name
 ) -> Signal:  # on the rows and columns of its first panel
     "Make a signal by name; UnknownNameError with near matches, ParameterError or DataError when something does not fit."
-    maker, wanted = SIGNALS.get(name), _sorted_out(name, given)
+    maker = SIGNALS.get(name)
+    if wrong := signal_fault(maker):
+        raise ParameterError(f"signal {name!r} {wrong}; mend {SIGNALS.origin(name)}.")
+    wanted = _sorted_out(name, given)
     made, first = maker(**wanted), wanted[panels_of(name)[0]]
     if not isinstance(made, Signal):
         raise DataError(f"signal {name!r} gave a {type(made).__name__}; it gives a features.signals.signal.Signal; mend {SIGNALS.origin(name)}.")
