@@ -5972,6 +5972,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'qtnb/strategies/xmom_crosssec.py'),
                                                'qtnb.strategies.xmom_crosssec.MomentumParameters._ordered': ( 'strategies/xmom_crosssec.html#momentumparameters._ordered',
                                                                                                               'qtnb/strategies/xmom_crosssec.py'),
+                                               'qtnb.strategies.xmom_crosssec.MomentumParameters._read': ( 'strategies/xmom_crosssec.html#momentumparameters._read',
+                                                                                                           'qtnb/strategies/xmom_crosssec.py'),
                                                'qtnb.strategies.xmom_crosssec.keep_ranked': ( 'strategies/xmom_crosssec.html#keep_ranked',
                                                                                               'qtnb/strategies/xmom_crosssec.py')},
             'qtnb.types': { 'qtnb.types.Bar': ('types.html#bar', 'qtnb/types.py'),

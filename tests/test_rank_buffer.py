@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from qtnb.backtest.costs import Bps
+from qtnb.backtest.honesty import check_warmup
+from qtnb.backtest.sweep import sweep
 from qtnb.core.bars import Bars
+from qtnb.core.errors import ParameterError
 from qtnb.core.rebalance import rebalance_rows
+from qtnb.data.loader import get_bars
 from qtnb.strategies.base import check_lookahead
 from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum
 
@@ -72,3 +80,24 @@ def test_a_buffer_does_not_look_ahead_and_trades_less() -> None:
         assert check_lookahead(strategy, bars) == []
         traded[buffer] = np.abs(np.diff(strategy.decisions(bars).weights, axis=0)).sum()
     assert traded[2] < 0.7 * traded[0]
+
+
+def test_sectors_are_an_axis_of_a_sweep_as_text() -> None:
+    """With and without them in one sweep, each as a run by itself; what cannot be read is told."""
+    bars, text = panel(3), json.dumps(SECTORS)
+    found = sweep(CrossSectionalMomentum, {"sectors": ["", text], "lookback": [60], "skip": [5], "top": [1]}, bars, progress=False)
+    made = CrossSectionalMomentum(sectors=text)
+    assert len(found.table) == 2 and found.table["sharpe"].nunique() == 2
+    assert made.parameters.sectors == SECTORS and repr(made) == repr(CrossSectionalMomentum(sectors=SECTORS))
+    wrong: list[Any] = ["IBM=technology", [("A", "b")], {"A": 1}, None]
+    for each in wrong:
+        with pytest.raises(ParameterError, match="parameter 'sectors' of 'xmom_crosssec' was"):
+            CrossSectionalMomentum(sectors=each)
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+def test_a_buffer_settles_within_two_years_of_history() -> None:
+    """What is held depends on what was held; a session that starts later wants the same after enough history."""
+    bars = Bars.from_frame(get_bars(["AIG", "BAC", "IBM", "USO"], "2003-01-02", "2008-12-31", source="sample"))
+    found = check_warmup(lambda: CrossSectionalMomentum(top=1, buffer=1, lookback=120, skip=10), bars, "2005-06-01", rows=250, costs=Bps(2))
+    assert found.is_enough and found.needed <= 500, str(found)

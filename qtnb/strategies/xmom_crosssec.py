@@ -6,11 +6,12 @@
 __all__ = ['MomentumParameters', 'keep_ranked', 'CrossSectionalMomentum']
 
 # %% ../../nbs/strategies/11_xmom_crosssec.ipynb #f1430166
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..core.bars import Bars
 from ..core.errors import ParameterError
@@ -29,6 +30,12 @@ class MomentumParameters(StrategyParameters):
     exposure: float = Field(0.95, gt=0.0, le=2.0, description="sum of absolute weights, as a share of equity")
     buffer: int = Field(0, ge=0, le=1_000, description="places below `top` that a holding may fall before it is given up")
     sectors: dict[str, str] = Field({}, description="sector of each symbol; the best of every sector, in equal shares; empty = one ranking of all")
+
+    @field_validator("sectors", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        "A text is JSON, which a sweep can vary and a command line can hand over."
+        return json.loads(value or "{}") if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _ordered(self) -> Any:
