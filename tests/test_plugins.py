@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from support import REPO, project_files, run, run_python
 from test_notebooks import run_notebook
 
 from qtnb.api.cli import main
 from qtnb.core.errors import PluginError, UnknownNameError
+from qtnb.features.signals.registry import SIGNALS, make_signal
 from qtnb.strategies.registry import STRATEGIES, make_strategy
 from qtnb.utils.entry_points import installed_plugins
 
@@ -103,6 +105,19 @@ def test_a_wrong_provider_is_refused_by_name(install: Install, workspace: Path, 
     assert main("fetch from pt_half A --start 2020-01-02".split()) == 2
     assert "lacks `fetch_events`" in capsys.readouterr().err
     assert not (workspace / "data").exists()
+
+
+def test_a_wrong_signal_is_refused_by_name_and_a_sound_one_made(install: Install) -> None:
+    """The signature is the contract: a signal without a natural horizon is found out before it is called."""
+    close = pd.DataFrame({"A": [1.0, 2.0], "B": [2.0, 1.0]})
+    head = "from qtnb.features.signals.signal import Signal\n\n"
+    install("pt_loose", head + "def loose(close): return Signal(close, 1)\n", "[qtnb.signals]\npt_loose = pt_loose:loose\n")
+    install("pt_tight", head + "def tight(close, *, horizon=3): return Signal(-close, horizon)\n", "[qtnb.signals]\npt_tight = pt_tight:tight\n")
+    assert {"pt_loose", "pt_tight", "momentum_12_1"} <= set(SIGNALS.names()) and "pt_loose" not in sys.modules
+    with pytest.raises(PluginError, match="signal 'pt_loose' of the package pt_loose 1.0 cannot be used: .* and the horizon None"):
+        make_signal("pt_loose", close=close)
+    made = make_signal("pt_tight", close=close)
+    assert made.horizon == 3 and made.values.equals(-close)
 
 
 def test_nothing_is_imported_or_scanned_before_a_name_is_asked_for(install: Install) -> None:
@@ -203,7 +218,7 @@ def test_the_example_is_installed_and_used_by_name(desk: Path, workspace: Path) 
     assert code == 0 and str(REPO) not in out and out.count(str(desk.parent)) == 2, out + err
     code, out, err = in_desk(desk, workspace, "qt", "plugins", "list", "--foreign")
     assert code == 0, err
-    for kind, name in (("strategy", "inverse_volatility"), ("provider", "random_walk"), ("cost model", "flat_fee")):
+    for kind, name in (("strategy", "inverse_volatility"), ("signal", "overnight_gap"), ("provider", "random_walk"), ("cost model", "flat_fee")):
         assert re.search(rf"^{kind} +{name} +qtnb-example-plugin +1\.0\.0 +installed$", out, re.MULTILINE), out
     code, out, err = in_desk(desk, workspace, "qt", "plugins", "check")
     assert code == 0 and "broken" not in out, out + err
@@ -228,4 +243,4 @@ def test_the_tests_of_the_example_hold(desk: Path, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     code, out, err = in_desk(desk, tmp_path, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
     assert code == 0, out + err
-    assert "4 passed" in out
+    assert "5 passed" in out

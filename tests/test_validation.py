@@ -113,11 +113,16 @@ def test_ends_need_not_be_monotone() -> None:
 
 
 @pytest.mark.parametrize(("rows", "folds", "reach", "embargo"), [(103, 5, 6, 0), (100, 4, 3, 5), (250, 10, 0, 7), (97, 3, 11, 2)])
-def test_backtest_splits_keeps_the_same_rows(rows: int, folds: int, reach: int, embargo: int) -> None:
-    """The words purge and embargo mean one thing in the package: labels of one length are rows to purge on both sides."""
+def test_a_record_is_split_as_labels_of_one_length_are(rows: int, folds: int, reach: int, embargo: int) -> None:
+    """The words purge and embargo mean one thing in the package: rows to purge on both sides, and rows more after the test."""
+    edges = [k * rows // folds for k in range(folds + 1)]
+    ours = PurgedKFold(_rows(rows, reach), folds, embargo=embargo).split()
     theirs = splits.PurgedKFold(folds, purge=reach, embargo=embargo).split(rows)
-    for (train, test), other in zip(PurgedKFold(_rows(rows, reach), folds, embargo=embargo).split(), theirs, strict=True):
-        assert train.tolist() == other.rows("train").tolist() and test.tolist() == other.rows("test").tolist()
+    for a, b, (train, test), other in zip(edges, edges[1:], ours, theirs, strict=False):
+        expected = [k for k in range(rows) if k < a - reach or k >= b + reach + embargo]
+        assert train.tolist() == expected == other.rows("train").tolist()
+        assert test.tolist() == list(range(a, b)) == other.rows("test").tolist() and other.test == ((a, b),)
+    assert len(theirs) == folds
 
 
 def test_the_paths_of_the_book() -> None:

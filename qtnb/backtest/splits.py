@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from ..core.errors import ConfigError, DataError
+from ..features import validation
 
 # %% ../../nbs/backtest/11_splits.ipynb #cb1ac8fd
 Ranges = tuple[tuple[int, int], ...]
@@ -82,6 +84,14 @@ class WalkForward:
         return found
 
 # %% ../../nbs/backtest/11_splits.ipynb #2c18ff04
+def _ranges(
+    rows: np.ndarray,  # increasing
+) -> Ranges:
+    "Rows as ranges without a hole."
+    parts = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    return tuple((int(part[0]), int(part[-1]) + 1) for part in parts)
+
+
 @dataclass(frozen=True)
 class PurgedKFold:
     "Every row is tested once, by what was chosen on rows that do not touch it."
@@ -101,14 +111,15 @@ class PurgedKFold:
         rows: int,  # returns in the record
     ) -> list[Split]:  # one per fold, in the order of time
         "The folds of a record; DataError when one of them leaves nothing to choose by."
-        edges, found = np.arange(self.folds + 1) * rows // self.folds, []
-        for number, (a, b) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
-            around = ((0, a - self.purge), (b + self.purge + self.embargo, rows))
-            train = tuple((x, y) for x, y in around if y > x)
-            if b <= a or sum(y - x for x, y in train) < 2:
-                raise DataError(f"the record had {rows} returns; fold {number} of {self.folds}, with a purge of {self.purge} and an embargo of "
-                                f"{self.embargo}, leaves no rows to choose by; pass fewer folds, a smaller margin or a longer record.")
-            found.append(Split(number, train, ((a, b),)))
+        record = np.arange(rows)
+        folds = validation.PurgedKFold(pd.DataFrame({"t0": record, "t1": record + self.purge}), self.folds, embargo=self.embargo)
+        try:
+            found = [Split(number, _ranges(train), _ranges(test)) for number, (train, test) in enumerate(folds.split())]
+        except DataError:
+            found = []
+        if not found or any(sum(b - a for a, b in split.train) < 2 for split in found):
+            raise DataError(f"the record had {rows} returns; one of {self.folds} folds, with a purge of {self.purge} and an embargo of "
+                            f"{self.embargo}, leaves no rows to choose by; pass fewer folds, a smaller margin or a longer record.")
         return found
 
 # %% ../../nbs/backtest/11_splits.ipynb #3febe633

@@ -29,6 +29,8 @@ class Group:
 GROUPS = (
     Group("qtnb.strategies", "qtnb.strategies.registry:STRATEGIES", "a class made from `strategies.base.Strategy` or `WeightStrategy`",
           "`qt backtest --strategy`, jobs, sweeps, `make_strategy`"),
+    Group("qtnb.signals", "qtnb.features.signals.registry:SIGNALS", "a function of panels and options, among them a `horizon`, that gives a `Signal`",
+          "`make_signal`"),
     Group("qtnb.providers", "qtnb.data.providers.base:PROVIDERS", "a class with the methods of `BarProvider` (bars at once) or `Vendor` (chunks)",
           "`qt fetch from`, `qt job run fetch -p provider=`"),
     Group("qtnb.stores", "qtnb.data.storage.base:STORES", "a class made from `data.storage.base.BaseStore`, called with the path of the lake",

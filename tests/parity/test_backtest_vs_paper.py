@@ -134,6 +134,10 @@ def test_xmom_crosssec() -> None:
     twins = run_twins(lambda: CrossSectionalMomentum(top=2), bars, cash=1_000_000.0, costs=PerShare(0.005, minimum=1.0))
     assert_same(twins)
     assert len(twins.lived.fills) > 50
+    sectors = {"AIG": "money", "BAC": "money", "GOOGL": "wires", "IBM": "wires", "QQQ": "wires", "EEM": "money"}
+    twins = run_twins(lambda: CrossSectionalMomentum(top=1, buffer=1, short=True, sectors=sectors), bars, cash=1_000_000.0, costs=PerShare(0.005, minimum=1.0))
+    assert_same(twins)
+    assert len(twins.lived.fills) > 50
 
 
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")

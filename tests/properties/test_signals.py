@@ -17,8 +17,8 @@ from qtnb.features.signals.microstructure import amihud_illiquidity, bulk_share,
 from qtnb.features.signals.momentum import cross_sectional_momentum, residual_momentum, time_series_momentum
 from qtnb.features.signals.pairs import find_pairs, johansen, pair_signal
 from qtnb.features.signals.quality import earned_returns, examine, information_coefficient, mean_test, quantile_returns, signal_turnover
+from qtnb.features.signals.registry import SIGNALS, future_rows, make_signal, options_of, panels_of
 from qtnb.features.signals.signal import Signal, combine, rank_names, standardise
-from qtnb.strategies.xmom_crosssec import momentum_score
 
 
 def _panel(seed: int, rows: int = 80, names: int = 5, gaps: float = 0.05) -> pd.DataFrame:
@@ -34,14 +34,14 @@ def _panel(seed: int, rows: int = 80, names: int = 5, gaps: float = 0.05) -> pd.
 
 @pytest.mark.parametrize(("lookback", "skip"), [(252, 21), (126, 0), (60, 5)])
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
-def test_cross_sectional_momentum_is_the_score_of_the_strategy_to_the_bit(lookback: int, skip: int) -> None:
-    """The strategy bridges holes of up to five bars; so does the feature when it is told to."""
+def test_cross_sectional_momentum_is_a_ratio_of_bridged_prices_to_the_bit(lookback: int, skip: int) -> None:
+    """With holes of up to five rows filled from behind, and nothing where there is no price now."""
     symbols = ["AIG", "BAC", "EEM", "GOOGL", "IBM", "QQQ", "USO", "WMI"]
     closes = get_bars(symbols, "1999-03-10", "2021-03-31", source="sample")["close"].unstack("symbol")
     for prices in (closes, _panel(3, 400)):
-        np.testing.assert_array_equal(
-            cross_sectional_momentum(prices, lookback, skip, bridge=5).to_numpy(), momentum_score(prices.to_numpy(), lookback, skip)
-        )
+        known = prices.ffill(limit=5)
+        expected = (known.shift(skip) / known.shift(lookback) - 1.0).where(prices.notna())
+        np.testing.assert_array_equal(cross_sectional_momentum(prices, lookback, skip, bridge=5).to_numpy(), expected.to_numpy())
 
 
 def test_time_series_momentum_of_a_steady_trend_has_the_target_volatility() -> None:
@@ -305,3 +305,52 @@ def test_bulk_shares_are_probabilities() -> None:
     up, down = share(prices), share(-prices)
     np.testing.assert_allclose(up.dropna(), 1 - down.dropna(), rtol=1e-9, atol=1e-12)
     assert ((up > 0.5) == (prices.diff() > 0))[up.notna()].where(up.notna(), True).all(axis=None)
+
+
+# -- by name --------------------------------------------------------------------------------------------------------------
+
+
+def _market(seed: int, rows: int = 420, names: int = 5) -> dict[str, pd.DataFrame]:
+    """Bars and quotes with holes; one name appears late, one stands still, one is never traded."""
+    rng = np.random.default_rng(seed)
+    index = pd.date_range("2020-01-01", periods=rows, freq="D", tz="UTC")
+    close = pd.DataFrame(100 * np.exp(np.cumsum(rng.normal(0, 0.02, (rows, names)), axis=0)).round(4), index, list("ABCDE")[:names])
+    close.iloc[:150, 1], close.iloc[:, 2] = np.nan, 50.0
+    volume = pd.DataFrame(rng.integers(1, 1000, (rows, names)) * 1000.0, index, close.columns)
+    volume.iloc[:, 3] = 0.0
+    sizes = [pd.DataFrame(rng.integers(0, 50, (rows, names)) * 100.0, index, close.columns) for _ in range(2)]
+    panels = {"close": close, "volume": volume, "bid": close - 0.01, "ask": close + 0.01, "bid_size": sizes[0], "ask_size": sizes[1]}
+    holes = rng.random(close.shape) < 0.01
+    return {name: panel.mask(holes) for name, panel in panels.items()}
+
+
+OPTIONS = {
+    "pair": {"left": "A", "right": "E"}, "residual_momentum_12_1": {"estimate": 300, "minimum": 250}, "illiquidity": {"minimum": 200},
+    "low_volatility": {"minimum": 200},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SIGNALS.registered())
+@pytest.mark.parametrize("seed", range(2))
+def test_a_signal_by_name_keeps_its_promises(name: str, seed: int) -> None:
+    """Rows, columns and horizon as stated; the past only; no opinion without a price; the inputs are left alone."""
+    market = _market(seed)
+    before = {key: panel.copy() for key, panel in market.items()}
+    made = make_signal(name, **market, **OPTIONS.get(name, {}))
+    first = market[panels_of(name)[0]]
+    assert made.values.index.equals(first.index) and made.values.columns.equals(first.columns)
+    assert made.horizon == options_of(name)["horizon"] and made.values.notna().sum().sum() > 50
+    assert made.values[first.isna()].isna().all(axis=None)
+    assert future_rows(name, **market, **OPTIONS.get(name, {}), cuts=4).empty
+    for key, panel in market.items():
+        pd.testing.assert_frame_equal(panel, before[key])
+
+
+@pytest.mark.parametrize("name", SIGNALS.registered())
+def test_a_signal_of_nothing_is_no_opinion(name: str) -> None:
+    """Missing throughout, one row, or no row at all: NaN of the right shape, never an error."""
+    market, options = _market(1), OPTIONS.get(name, {})
+    for panels in ({k: v * np.nan for k, v in market.items()}, {k: v.iloc[:1] for k, v in market.items()}, {k: v.iloc[:0] for k, v in market.items()}):
+        made = make_signal(name, **panels, **options)
+        assert made.values.shape == panels["close"].shape
+        assert made.values.isna().all(axis=None) or name == "mid_lean"  # one row of quotes is enough to lean

@@ -37,6 +37,10 @@ CASES: dict[str, dict[str, Any]] = {
     "xmom_crosssec, short side, costs, slippage and a cap": {
         "symbols": STOCKS, "adjust": "all", "parameters": {"top": 2, "short": True, "lookback": 120, "skip": 10}, "rough": True,
     },
+    "xmom_crosssec, sectors, a buffer, costs, slippage and a cap": {
+        "symbols": STOCKS, "adjust": "all", "rough": True,
+        "parameters": {"top": 1, "buffer": 1, "sectors": {"AIG": "a", "BAC": "a", "IBM": "b", "GOOGL": "b", "USO": "b", "WMI": "b"}},
+    },
     "trend": {"symbols": STOCKS, "adjust": "all", "parameters": {}},
     "trend, without short sales, costs, slippage and a cap": {
         "symbols": STOCKS, "adjust": "all", "parameters": {"short": False, "lookback": 126, "centre": 20.0}, "rough": True,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from qtnb_example_plugin.flat_fee import FlatFee
 from qtnb_example_plugin.inverse_volatility import InverseVolatility
+from qtnb_example_plugin.overnight_gap import overnight_gap
 from qtnb_example_plugin.random_walk import RandomWalk
 
 from qtnb.backtest.brokers import costs_by_name
@@ -11,6 +12,7 @@ from qtnb.backtest.engine import Backtest
 from qtnb.core.bars import Bars
 from qtnb.core.errors import ParameterError
 from qtnb.data.schema import validate_table
+from qtnb.features.signals.registry import bar_panels, future_rows, make_signal
 from qtnb.plugins.discovery import check_things
 from qtnb.strategies.base import check_lookahead
 from qtnb.strategies.registry import make_strategy
@@ -46,9 +48,20 @@ def test_the_fee_is_flat(bars: Bars) -> None:
         FlatFee(-1)
 
 
+def test_the_gaps_of_the_last_nights_are_added_up_and_turned_round() -> None:
+    panels = bar_panels(RandomWalk().fetch_bars(["WALK1", "WALK2"]))
+    made = overnight_gap(panels["open"], panels["close"], window=2)
+    nights = [panels["open"].iloc[t] / panels["close"].iloc[t - 1] - 1 for t in (1, 2)]
+    assert np.allclose(made.values.iloc[2], -(nights[0] + nights[1]), rtol=0, atol=1e-12) and made.values.iloc[:2].isna().all(axis=None)
+    assert future_rows("overnight_gap", **panels).empty
+
+
 def test_qtnb_finds_all_by_name() -> None:
     assert isinstance(make_strategy("inverse_volatility", {"every": 5}), InverseVolatility)
     assert costs_by_name("flat_fee", amount=2) == FlatFee(2)
+    panels = bar_panels(RandomWalk().fetch_bars(["WALK1", "WALK2"]))
+    assert make_signal("overnight_gap", **panels).values.equals(overnight_gap(panels["open"], panels["close"]).values)
     things = check_things(["qtnb-example-plugin"])
     assert [(t.kind, t.name, t.state) for t in things] == [
-        ("strategy", "inverse_volatility", "works"), ("provider", "random_walk", "works"), ("cost model", "flat_fee", "works")]
+        ("strategy", "inverse_volatility", "works"), ("signal", "overnight_gap", "works"),
+        ("provider", "random_walk", "works"), ("cost model", "flat_fee", "works")]

@@ -14,33 +14,11 @@ import pandas as pd
 
 from ...core.errors import DataError, ParameterError
 from ..panels import Panel, check_window, like_panel, to_matrix
+from ..rolling import rolling_mean, rolling_volatility
 from ...utils.machine_code import compiled
 
 # %% ../../../nbs/features/12_signals_mean_reversion.ipynb #a6c41693
 _FLAT = 1e-20  # squares about the mean, over squares about zero, that are rounding
-
-
-@compiled
-def _window_scores(
-    values: np.ndarray,  # (T, N) levels
-    window: int,  # rows
-    enough: int,  # values that a window must hold
-    scores: np.ndarray,  # (T, N), to be written
-) -> None:
-    "Distance of each value from the mean of its window, in deviations of the window."
-    for n in range(values.shape[1]):
-        for t in range(window - 1, len(values)):
-            if values[t, n] == values[t, n]:
-                count, total, squares, size = 0, 0.0, 0.0, 0.0
-                for s in range(t - window + 1, t + 1):
-                    if values[s, n] == values[s, n]:
-                        count, total, size = count + 1, total + values[s, n], size + values[s, n] ** 2
-                mean = total / count
-                for s in range(t - window + 1, t + 1):
-                    if values[s, n] == values[s, n]:
-                        squares += (values[s, n] - mean) ** 2
-                if count >= enough and squares > _FLAT * size:
-                    scores[t, n] = (values[t, n] - mean) / np.sqrt(squares / (count - 1))
 
 
 def reversion_score(
@@ -54,9 +32,10 @@ def reversion_score(
     values = to_matrix(prices, "prices")
     values[~(values > 0)] = np.nan
     values = np.log(values)
-    scores = np.full_like(values, np.nan)
-    _window_scores(values, rows, max(enough, 2), scores)
-    return like_panel(prices, -scores)
+    mean, deviation = rolling_mean(values, rows, minimum=enough), rolling_volatility(values, rows, minimum=enough)
+    told = deviation > np.sqrt(_FLAT) * np.abs(mean)
+    told[: rows - 1] = False
+    return like_panel(prices, np.where(told, (mean - values) / np.where(told, deviation, 1.0), np.nan))
 
 # %% ../../../nbs/features/12_signals_mean_reversion.ipynb #d32fd350
 @compiled

@@ -14,28 +14,9 @@ import pandas as pd
 
 from ...core.errors import DataError, ParameterError
 from ..panels import Panel, check_count, check_window, like_panel
-from .microstructure import to_matrices
-from ...utils.machine_code import compiled
+from .microstructure import to_matrices, window_sums
 
 # %% ../../../nbs/features/13a_signals_order_book.ipynb #5c8ab110
-@compiled
-def _window_sums(
-    values: np.ndarray,  # (T, N)
-    window: int,  # rows
-    enough: int,  # values that a window must hold
-    sums: np.ndarray,  # (T, N), to be written
-) -> None:
-    "Sum of the values of each window."
-    for n in range(values.shape[1]):
-        for t in range(window - 1, len(values)):
-            count, total = 0, 0.0
-            for s in range(t - window + 1, t + 1):
-                if values[s, n] == values[s, n]:
-                    count, total = count + 1, total + values[s, n]
-            if count >= enough:
-                sums[t, n] = total
-
-
 def _quotes(bid: Panel, ask: Panel, bid_size: Panel, ask_size: Panel) -> list[np.ndarray]:
     "Four panels of quotes; a row that lacks one of the four lacks all."
     quotes = to_matrices(bid=bid, ask=ask, bid_size=bid_size, ask_size=ask_size)
@@ -63,7 +44,7 @@ def order_flow_imbalance(
     flow = (db >= 0) * qb[1:] - (db <= 0) * qb[:-1] - (da <= 0) * qa[1:] + (da >= 0) * qa[:-1]
     events[1:] = np.where(np.isnan(db) | np.isnan(da), np.nan, flow)
     sums = np.full_like(b, np.nan)
-    _window_sums(events, rows, enough, sums)
+    window_sums(events, rows, enough, sums, np.zeros_like(b))
     return like_panel(bid, np.where(np.isnan(b), np.nan, sums))
 
 # %% ../../../nbs/features/13a_signals_order_book.ipynb #9eae56b4
