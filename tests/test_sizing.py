@@ -34,7 +34,7 @@ def test_whole_shares_beside_pyportfolioopt(case: int) -> None:
     assert ours <= theirs + 1e-6 and ours <= greedy + 1e-6
     assert ours == pytest.approx(theirs, abs=1e-6) or case == 5  # its solver stopped there at a gap of 1e-4
     assert near.error <= 1.25 * (book["weight"] * total - book["greedy"] * book["price"]).abs().sum()
-    assert ours == pytest.approx(exact.error + exact.cash)
+    assert ours == pytest.approx(exact.error + exact.idle)
 
 
 def test_contracts_in_another_currency() -> None:

@@ -110,7 +110,7 @@ def _exact(task: _Task, cash_weight: float, nodes: int) -> tuple[np.ndarray, boo
         raise DataError(f"the integer program found no book within {nodes} nodes ({found.message}); raise `nodes`, lower `reserve`, or use method 'nearest'.")
     return np.round(found.x[:count]), found.status == 0
 
-# %% ../../nbs/risk/30a_rounding.ipynb #1cc33b5d
+# %% ../../nbs/risk/30a_rounding.ipynb #2c59c5da
 @dataclass(frozen=True)
 class Rounded:
     "Whole lots of a book."
@@ -119,7 +119,8 @@ class Rounded:
     values: pd.Series  # N signed values, base currency
     targets: pd.Series  # N signed values that were wanted, base currency
     cash: float  # of the equity, what is left after paying; the reserve is within it
-    error: float  # sum of |target - value|, base currency
+    error: float  # sum of |target - value| over the names, base currency
+    idle: float  # |cash that the targets leave - cash that is left|, base currency
     is_proven: bool  # whether no other lots are better; a rounding to the nearest does not say
     equity: float = field(repr=False)  # base currency
 
@@ -160,8 +161,8 @@ def round_weights(
     steps = np.array([_quantity(n, i.lot_size) for n, i in zip(lots, found, strict=True)])
     values, targets = sign * lots * task.lot, sign * task.target
     table: Any = {name: pd.Series(v + 0.0, index=weights.index, name=name) for name, v in (("quantity", sign * steps), ("value", values), ("target", targets))}
-    error = float(np.abs(targets - values).sum())
-    return Rounded(table["quantity"], table["value"], table["target"], float(equity - task.cost @ lots), error, proven, equity)
+    error, spent = float(np.abs(targets - values).sum()), float(task.cost @ lots)
+    return Rounded(table["quantity"], table["value"], table["target"], equity - spent, error, abs(task.wanted - spent), proven, equity)
 
 
 def _quantity(lots: float, size: float) -> float:
