@@ -20,6 +20,7 @@ from qtnb.live.data_streams import ReplayStream
 from qtnb.live.exec_engine import LiveSession
 from qtnb.live.replay import replay
 from qtnb.live.state_store import SqliteJournal
+from qtnb.risk.guard import Guard
 from qtnb.risk.limits import FactorLimit, GrossLimit, LargestLimit, NameLimit, NetLimit
 from qtnb.risk.stops import DrawdownStop, LossStop, OrderValueLimit, TurnoverLimit
 from qtnb.strategies.base import Strategy
@@ -73,6 +74,48 @@ def test_what_is_held_and_ordered_obeys(script: list[list[tuple[int, int]]], gro
     for after, before, value, equity in strategy.seen:
         assert after <= max(gross, before) + 1e-6
         assert all(abs(v) / equity <= max(name, before) + 1e-6 for v in value.values())
+
+
+DEEDS = st.lists(st.tuples(st.sampled_from(["market", "limit", "stop", "cancel", "replace", "exit"]), st.integers(0, 2), st.integers(1, 200)), max_size=5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(DEEDS, min_size=3, max_size=9), st.integers(0, 100))
+def test_what_a_guard_remembers_is_what_it_would_work_out_afresh(script: list[list[tuple[str, int, int]]], seed: int) -> None:
+    """Whatever is ordered, changed, cancelled and filled, the values and the pace that are carried on equal those of a guard that starts anew."""
+    closes = 100.0 * np.exp(np.random.default_rng(seed).normal(0, 0.03, (len(script), 3)).cumsum(axis=0))
+    seen = []
+
+    class Suspicious(Guard):
+        """Works everything out twice."""
+
+        def ordered(self, desk: Any, order: Any) -> Any:
+            """The book, and the same by a new guard."""
+            found, new = super().ordered(desk, order), Guard([])
+            new._since = self._since
+            seen.append((found.values.copy(), new.ordered(desk, order).values, self._so_far(desk, order.client_order_id),
+                         new._so_far(desk, order.client_order_id)))
+            return found
+
+    def act(ctx: Any) -> None:
+        """The deeds of a row."""
+        for deed, column, size in script[ctx.row]:
+            symbol, price = ctx.symbols[column], ctx.price(ctx.symbols[column])
+            mine = [o.order.client_order_id for o in ctx.open_orders()]
+            if deed == "market":
+                ctx.order(symbol, float(size - 100) or 1.0)
+            elif deed in ("limit", "stop"):
+                ctx.order(symbol, float(size), time_in_force="gtc", **{f"{deed}_price": round(price * (0.99 if deed == "limit" else 1.01), 2)})
+            elif deed == "exit":
+                ctx.order(symbol, -float(size), limit_price=round(price * 1.02, 2), reduce_only=True)
+            elif mine:
+                ctx.cancel(mine[0]) if deed == "cancel" else ctx.replace(mine[-1], quantity=float(size))
+
+    test = Backtest(Scripted(act), panel(closes, ["A", "B", "C"]), cash=100_000.0)
+    test.limits = (Suspicious([GrossLimit(0.6), NameLimit(0.4), TurnoverLimit(0.9)]),)
+    test.simulation().run()
+    for values, fresh, pace, anew in seen:
+        assert np.allclose(values, fresh, atol=1e-6) and pace[0] == anew[0] and abs(pace[1] - anew[1]) < 1e-6
 
 
 @settings(max_examples=25, deadline=None)

@@ -77,6 +77,7 @@ class Records:
         self.halted = self.reducing = self.warming_up = False
         self.halt_reason = ""  # why trading is halted
         self.withheld = 0  # orders written during the warm-up
+        self.updates = 0  # events of orders other than fills, so far
         self.splits: dict[str, float] = {}  # ratio of a split since the symbol's last close
         self.last: dict[str, float] = {}  # price of the last quote or trade, where it is newer than the last close
         self.lanes: list[Lane] = []

@@ -325,6 +325,7 @@ def _handle_update(engine: TradingEngine, update: OrderUpdate) -> None:
     state = engine.orders.get(update.client_order_id) or engine.order_state(update.client_order_id)
     before = state.status
     after = state.apply(update)
+    engine.updates += 1
     if after in FINAL_STATUSES:
         engine.drop(state)
     elif before in FINAL_STATUSES:

@@ -49,7 +49,7 @@ from ..evaluation.recording import record
 from ..evaluation.results import Result
 from .data_streams import MarketEvent, MarketStream
 from .order_router import OrderRouter, Request, SimulatedMarket
-from ..risk.guard import guarded, told_limits
+from ..risk.guard import Guard, guarded, told_limits
 from ..types import Fill
 from ..utils.time import to_index
 
@@ -58,7 +58,7 @@ def stated_checks(
     checks: Sequence[Any],  # limits, stop rules and checks
 ) -> list[str]:  # one text each
     "What the journal keeps of checks: a limit with its bound, a function by its name."
-    return [repr(c) if is_dataclass(c) else getattr(c, "__name__", type(c).__name__) for c in checks]
+    return [repr(c) if is_dataclass(c) or isinstance(c, Guard) else getattr(c, "__name__", type(c).__name__) for c in checks]
 
 
 def session_header(

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['exposed', 'session_of', 'week_of', 'daily_values', 'Guard', 'guarded', 'told_limits']
 
-# %% ../../nbs/risk/40b_guard.ipynb #59aeb614
+# %% ../../nbs/risk/40b_guard.ipynb #178d7a1a
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,11 @@ from ..core.book import equity
 from ..core.desk import once_per_group
 from ..core.events import Control, ControlAction
 from ..enums import OrderStatus, OrderType, Side
-from .limits import BookState, Breach, Gauge, Limit, LiquidityLimit, check, largest_part, passed
+from .limits import BookState, Breach, Gauge, Limit, LiquidityLimit, largest_part, passed
 from .stops import Course, KillSwitch, Pace, PaceRule, ParticipationLimit, StopRule, begin_course, first_stop, follow, pace_room
 from ..types import Order, with_terms
 
-# %% ../../nbs/risk/40b_guard.ipynb #ca827e7a
+# %% ../../nbs/risk/40b_guard.ipynb #ad3c0c0f
 class _Working(NamedTuple):
     "What works on one symbol, base units."
 
@@ -51,7 +52,7 @@ def exposed(
     base = held + working.market
     return max((base, base + working.buys, base - working.sells), key=abs)
 
-# %% ../../nbs/risk/40b_guard.ipynb #ef4c9e6d
+# %% ../../nbs/risk/40b_guard.ipynb #cfb177e6
 _DAY_NS = 86_400_000_000_000
 
 
@@ -89,22 +90,28 @@ def daily_values(
                 found[k] = traded[window.columns[symbol]] * units[k]
     return found
 
-# %% ../../nbs/risk/40b_guard.ipynb #05ee8593
+# %% ../../nbs/risk/40b_guard.ipynb #3cf7c9ef
 class _View:
     "The account as a guard sees it."
 
     def __init__(self, rules: Sequence[Any]):
         "Sort the rules by what they do."
+        self.rules = tuple(rules)
         self.limits = [r for r in rules if isinstance(r, Limit)]
         self.stops = [r for r in rules if isinstance(r, StopRule)]
         self.paces = [r for r in rules if isinstance(r, PaceRule)]
+        self.limits.sort(key=lambda limit: limit.action == "alarm")  # those that orders must obey come first
         self.strict = [limit for limit in self.limits if limit.action != "alarm"]
         self.needs_volume = any(isinstance(r, ParticipationLimit) or (isinstance(r, LiquidityLimit) and r.daily_values is None) for r in rules)
         self._gauges: list[Gauge] | None = None
         self._key: tuple[int, int, int] = (-1, -1, -1)
-        self._units = self._held = np.empty(0)
+        self._units = self._held = self._values = np.empty(0)
         self._daily: np.ndarray | None = None
         self._equity, self._symbols = 0.0, ()
+        self._columns: dict[str, int] = {}
+        self._currencies: tuple[str, ...] = ()
+        self._stamp: Any = None  # when `_values` was worked out
+        self._counted, self._dirty = 0, set[str]()  # orders that `_values` knows of; symbols that it knows without one of theirs
 
     def _value(self, desk: Any) -> None:
         "Value the account, unless nothing has happened since."
@@ -112,36 +119,60 @@ class _View:
         if key == self._key:
             return
         holdings = desk.book.holdings
-        self._key, self._symbols = key, tuple(holdings)
+        if not self._symbols:
+            self._symbols = tuple(holdings)
+            self._columns = {s: k for k, s in enumerate(self._symbols)}
+            self._currencies = tuple(desk.instruments[s].currency for s in self._symbols)
+        self._key = key
         self._units = _units(desk, self._symbols)
         self._held = np.array([h.quantity for h in holdings.values()])
         self._equity = equity(desk.book, desk.marks)
         self._daily = daily_values(desk, self._units, self._symbols) if self.needs_volume else None
 
-    def state(self, desk: Any, besides: str = "", *, working: bool = True) -> BookState:
-        "The book, with what works on it or without."
+    def _worth(self, quantity: float, column: int) -> float:
+        "Value of a quantity; nothing for none, whatever the price."
+        return quantity * float(self._units[column]) if quantity else 0.0
+
+    def _state(self, desk: Any, values: np.ndarray) -> BookState:
+        "A book of these values."
+        return BookState(self._symbols, values, self._equity, self._currencies, desk.book.base_currency, self._daily)
+
+    def held(self, desk: Any) -> BookState:
+        "The book without what works on it."
         self._value(desk)
-        quantity = self._held.copy()
-        busy = {state.order.symbol for state in desk.working.values()} if working else ()
+        return self._state(desk, np.array([self._worth(float(q), k) for k, q in enumerate(self._held)]))
+
+    def ordered(self, desk: Any, order: Order) -> BookState:
+        "The book with what works on it, without one order; of the same instant only what is new is worked out again."
+        self._value(desk)
+        stamp, busy = (self._key, desk.updates), {order.symbol}
+        if stamp == self._stamp:
+            new = islice(reversed(desk.orders), len(desk.orders) - self._counted)
+            busy |= self._dirty | {desk.orders[name].order.symbol for name in new}
+        else:
+            self._stamp, self._values = stamp, self.held(desk).values
+            busy |= {state.order.symbol for state in desk.working.values()}
         for symbol in busy:
-            column = self._symbols.index(symbol)
-            quantity[column] = exposed(quantity[column], _working(desk.by_symbol[symbol].values(), besides))
-        values = np.where(quantity == 0.0, 0.0, quantity * np.where(np.isnan(self._units), 0.0, self._units))
-        currencies = tuple(desk.instruments[s].currency for s in self._symbols)
-        return BookState(self._symbols, values, self._equity, currencies, desk.book.base_currency, self._daily)
+            column = self._columns[symbol]
+            quantity = exposed(float(self._held[column]), _working(desk.by_symbol[symbol].values(), order.client_order_id))
+            self._values[column] = self._worth(quantity, column)
+        self._dirty, self._counted = {order.symbol}, len(desk.orders)
+        return self._state(desk, self._values)
 
     def gauges(self, state: BookState) -> list[Gauge]:
-        "What the limits measure; the columns of a run do not change."
+        "What the limits measure, those that orders must obey first; the columns of a run do not change."
         if self._gauges is None:
-            self._gauges = [limit.gauge(state) for limit in self.strict]
+            self._gauges = [limit.gauge(state) for limit in self.limits]
         return self._gauges
 
-# %% ../../nbs/risk/40b_guard.ipynb #d7532f2a
+# %% ../../nbs/risk/40b_guard.ipynb #7e791be7
 class _Pacing(_View):
     "The part of a guard that counts."
 
     course: Course | None = None
     _since = 0  # ts of the first bar of the session
+    _paced_at: Any = None  # when `_sum` was worked out
+    _sum, _met = (0, 0.0), 0  # orders and value of the session, and how many of all orders were looked at
 
     def _paced(self, order: Order, desk: Any, quantity: float, unit: float, column: int, most: int) -> tuple[int, str]:
         "Parts that the rules on pace let pass; what only reduces a position passes."
@@ -158,20 +189,30 @@ class _Pacing(_View):
         return parts, told
 
     def _so_far(self, desk: Any, besides: str) -> tuple[int, float]:
-        "Orders written this session, and their value: filled at their price, working at the last one."
-        count, value = 0, 0.0
-        for name in reversed(desk.orders):
-            state = desk.orders[name]
-            if state.order.ts < self._since:
+        "Orders written this session, and their value, without one of them; of the same instant only what is new is counted again."
+        orders, stamp = desk.orders, (self._key, desk.updates, self._since)
+        if stamp != self._paced_at:
+            self._paced_at, self._sum, self._met = stamp, (0, 0.0), 0
+        count, value = self._sum
+        for name in islice(reversed(orders), len(orders) - self._met):
+            if orders[name].order.ts < self._since:
                 break
-            if name == besides or state.status in (OrderStatus.NEW, OrderStatus.DENIED):
-                continue
-            instrument, unit = desk.instruments[state.order.symbol], float(self._units[self._symbols.index(state.order.symbol)])
-            paid = state.filled_quantity * state.average_price * instrument.multiplier * desk.book.fx[instrument.currency]
-            count, value = count + 1, value + paid + (state.leaves * unit if state.leaves else 0.0)
-        return count, value
+            one, worth = self._traded(desk, orders[name])
+            count, value = count + one, value + worth
+        self._sum, self._met = (count, value), len(orders) - (orders[next(reversed(orders))].status is OrderStatus.NEW if orders else 0)
+        known = orders.get(besides)
+        one, worth = self._traded(desk, known) if known is not None and known.order.ts >= self._since else (0, 0.0)
+        return count - one, value - worth
 
-# %% ../../nbs/risk/40b_guard.ipynb #f863545d
+    def _traded(self, desk: Any, state: Any) -> tuple[int, float]:
+        "One, and the value of an order: filled at its price, working at the last one; nothing for one that never left."
+        if state.status in (OrderStatus.NEW, OrderStatus.DENIED):
+            return 0, 0.0
+        instrument, symbol = desk.instruments[state.order.symbol], state.order.symbol
+        paid = state.filled_quantity * state.average_price * instrument.multiplier * desk.book.fx[instrument.currency]
+        return 1, paid + self._worth(state.leaves, self._columns[symbol])
+
+# %% ../../nbs/risk/40b_guard.ipynb #f289f3a2
 def _first(gauges: Sequence[Gauge], limits: Sequence[Limit], before: BookState, values: np.ndarray) -> Breach:
     "The first number that a book passes and did not pass before as far; one that refuses comes first."
     found: list[Breach] = []
@@ -193,7 +234,7 @@ class _Limiting(_Pacing):
 
     def _limited(self, order: Order, desk: Any, quantity: float, parts: int, most: int, column: int) -> tuple[int, str]:
         "Parts that the limits let pass, and why not all."
-        before = self.state(desk, order.client_order_id)
+        before = self.ordered(desk, order)
         others, held = _working(desk.by_symbol[order.symbol].values(), order.client_order_id), float(self._held[column])
         lot, unit = desk.instruments[order.symbol].lot_size, float(self._units[column])
 
@@ -210,14 +251,14 @@ class _Limiting(_Pacing):
             values[column] = exposed(held, _Working(market, buys, sells)) * unit
             return values
 
-        gauges = self.gauges(before)
+        gauges = self.gauges(before)[: len(self.strict)]
         found = largest_part(gauges, before, after, parts)
         if found == parts:
             return parts, ""
         breach = _first(gauges, self.strict, before, after(parts))
         return (0 if breach.action == "reject" else found), str(breach)
 
-# %% ../../nbs/risk/40b_guard.ipynb #819a41d7
+# %% ../../nbs/risk/40b_guard.ipynb #8f78f30c
 class _Fitting(_Limiting):
     "The part of a guard that cuts orders."
 
@@ -228,7 +269,7 @@ class _Fitting(_Limiting):
         known = desk.orders.get(order.client_order_id)
         done = known.filled_quantity if known is not None else 0.0
         self._value(desk)
-        column, lot = self._symbols.index(order.symbol), desk.instruments[order.symbol].lot_size
+        column, lot = self._columns[order.symbol], desk.instruments[order.symbol].lot_size
         unit, quantity = float(self._units[column]), order.quantity - done
         if not 0.0 < unit < math.inf:
             return None, f"no price of {order.symbol!r} is known, so that limits cannot be held; wait for its first bar"
@@ -243,7 +284,7 @@ class _Fitting(_Limiting):
             return None, told
         return _cut(order, done + float(f"{parts * lot:.12g}"), quantity), told
 
-# %% ../../nbs/risk/40b_guard.ipynb #789bcc0f
+# %% ../../nbs/risk/40b_guard.ipynb #542841a3
 class _Watching(_Fitting):
     "The part of a guard that looks at the account."
 
@@ -260,7 +301,10 @@ class _Watching(_Fitting):
         "Record the limits that the market has broken, once until they hold again."
         if not self.limits or not (self._held.any() or self._over):
             return
-        broken = check(self.limits, self.state(desk, working=False))
+        broken, state = list[Breach](), self.held(desk)
+        for (labels, bounds, measure), limit in zip(self.gauges(state), self.limits, strict=True):
+            found = measure(state.values, state.equity, state.daily_values)
+            broken += [Breach(labels[k], float(found[k]), float(bounds[k]), limit.action) for k in np.flatnonzero(passed(found, bounds))]
         for breach in broken:
             if breach.limit not in self._over:
                 self._note(desk.ts, "alarm", breach)
@@ -271,15 +315,19 @@ class _Watching(_Fitting):
         if len(self.record) < 1000:
             self.record.append({"ts": ts, "action": action, "limit": breach.limit, "value": breach.value, "bound": breach.bound})
 
-# %% ../../nbs/risk/40b_guard.ipynb #c51117d8
+# %% ../../nbs/risk/40b_guard.ipynb #45d8a476
 class Guard(_Watching):
     "Limits, held against one run."
+
+    def __repr__(self) -> str:
+        "The call that makes a fresh one."
+        return f"{type(self).__name__}({list(self.rules)!r})"
 
     def watch(self, desk: Any) -> Control | None:
         "Look at the account at the close of a row; as core.protocols.OrderGuard has it."
         self._value(desk)
-        if self._gauges is None and self.strict:
-            self.gauges(self.state(desk, working=False))  # a limit that lacks a symbol says so before anything trades
+        if self._gauges is None and self.limits:
+            self.gauges(self.held(desk))  # a limit that lacks a symbol says so before anything trades
         session, week = session_of(desk), week_of(desk.ts)
         if self.course is None or session != self.course.session:
             self._since = desk.ts if self.course is not None else 0
@@ -310,14 +358,14 @@ class Guard(_Watching):
         self.switch = self.switch.engage(desk.ts, breach.action, str(breach))
         return Control(desk.ts, ControlAction.FLATTEN if breach.action == "flatten" else ControlAction.HALT, str(breach))
 
-# %% ../../nbs/risk/40b_guard.ipynb #e61c6d9f
+# %% ../../nbs/risk/40b_guard.ipynb #6e0a15e1
 def guarded(
-    rules: Iterable[Any],  # limits and stop rules among checks of any kind
+    rules: Iterable[Any],  # limits and stop rules among checks of any kind; a guard among them stands for its rules
 ) -> list[Any]:  # the checks, and a fresh guard for the limits when there are any
     "Make the checks of a run."
     given = list(rules)
     ours = [r for r in given if isinstance(r, (Limit, StopRule, PaceRule))]
-    others = [r for r in given if not isinstance(r, (Limit, StopRule, PaceRule))]
+    others = [type(r)(r.rules) if isinstance(r, Guard) else r for r in given if not isinstance(r, (Limit, StopRule, PaceRule))]
     return [*others, Guard(ours)] if ours else others
 
 
