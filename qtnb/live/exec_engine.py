@@ -281,12 +281,24 @@ class _Runner(_Desk):
     stopped = ""  # why the session ended
     _loop: asyncio.AbstractEventLoop | None = None
     _wish: asyncio.Event
+    _controls: deque[tuple[ControlAction, str]]
 
     def stop(self, why: str = "asked to stop") -> None:
         "Ask for a clean stop, from any thread or signal; the first reason counts."
         self.stopped = self.stopped or why
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wish.set)
+
+    def control(self, action: ControlAction, reason: str) -> None:
+        "Halt, flatten or resume for a reason, from any thread: before the next event is handled, and in the journal like any other."
+        if not reason:
+            raise ConfigError(f"the `reason` of a {action} was empty; say why, as it is kept with the orders that it denies and in the journal.")
+        self._controls.append((ControlAction(action), reason))
+
+    async def _obey(self) -> None:
+        "Do what people have asked for since the last event."
+        while self._controls:
+            await self.handle(Control(self.engine.ts, *self._controls.popleft()))
 
     async def _whole(self) -> None:
         "Header, start, events, stop."
@@ -297,6 +309,7 @@ class _Runner(_Desk):
         with tqdm(total=total, desc="session", unit="bar", leave=False, file=sys.stderr, disable=not self.options.progress) as bar:
             async with aclosing(until(self.stream, self._wish)) as events:
                 while not self.stopped and self.failure is None and (event := await anext(events, None)) is not None:
+                    await self._obey()
                     if isinstance(event, CorporateAction):
                         await self.action(event)
                         continue
@@ -383,7 +396,7 @@ class LiveSession(_Reporter):
         engine = TradingEngine(strategy, window, book=book, run_id=run_id, checks=guarded(checks), seed=seed)
         super().__init__(engine, journal, stream.clock, options.commit_every)
         self.stream, self.options, self.facts = stream, options, dict(facts or {})
-        self.router = OrderRouter(venue, stream.clock)
+        self.router, self._controls = OrderRouter(venue, stream.clock), deque()
         self.header = session_header(strategy, stream, book=book, run_id=run_id, seed=seed, checks=checks, facts=self.facts)
 
     async def serve(self) -> Result:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['exposed', 'session_of', 'week_of', 'daily_values', 'Guard', 'guarded', 'told_limits']
 
-# %% ../../nbs/risk/40b_guard.ipynb #178d7a1a
+# %% ../../nbs/risk/40b_guard.ipynb #0a5815d5
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from .limits import BookState, Breach, Gauge, Limit, LiquidityLimit, largest_par
 from .stops import Course, KillSwitch, Pace, PaceRule, ParticipationLimit, StopRule, begin_course, first_stop, follow, pace_room
 from ..types import Order, with_terms
 
-# %% ../../nbs/risk/40b_guard.ipynb #ad3c0c0f
+# %% ../../nbs/risk/40b_guard.ipynb #ca827e7a
 class _Working(NamedTuple):
     "What works on one symbol, base units."
 
@@ -52,7 +52,7 @@ def exposed(
     base = held + working.market
     return max((base, base + working.buys, base - working.sells), key=abs)
 
-# %% ../../nbs/risk/40b_guard.ipynb #cfb177e6
+# %% ../../nbs/risk/40b_guard.ipynb #ef4c9e6d
 _DAY_NS = 86_400_000_000_000
 
 
@@ -90,7 +90,7 @@ def daily_values(
                 found[k] = traded[window.columns[symbol]] * units[k]
     return found
 
-# %% ../../nbs/risk/40b_guard.ipynb #3cf7c9ef
+# %% ../../nbs/risk/40b_guard.ipynb #7d79e5f5
 class _View:
     "The account as a guard sees it."
 
@@ -142,6 +142,10 @@ class _View:
         self._value(desk)
         return self._state(desk, np.array([self._worth(float(q), k) for k, q in enumerate(self._held)]))
 
+# %% ../../nbs/risk/40b_guard.ipynb #3e47dbc4
+class _Ordered(_View):
+    "The part of a guard that knows what works."
+
     def ordered(self, desk: Any, order: Order) -> BookState:
         "The book with what works on it, without one order; of the same instant only what is new is worked out again."
         self._value(desk)
@@ -165,8 +169,8 @@ class _View:
             self._gauges = [limit.gauge(state) for limit in self.limits]
         return self._gauges
 
-# %% ../../nbs/risk/40b_guard.ipynb #7e791be7
-class _Pacing(_View):
+# %% ../../nbs/risk/40b_guard.ipynb #d6a8564a
+class _Pacing(_Ordered):
     "The part of a guard that counts."
 
     course: Course | None = None
@@ -212,7 +216,7 @@ class _Pacing(_View):
         paid = state.filled_quantity * state.average_price * instrument.multiplier * desk.book.fx[instrument.currency]
         return 1, paid + self._worth(state.leaves, self._columns[symbol])
 
-# %% ../../nbs/risk/40b_guard.ipynb #f289f3a2
+# %% ../../nbs/risk/40b_guard.ipynb #fe5acace
 def _first(gauges: Sequence[Gauge], limits: Sequence[Limit], before: BookState, values: np.ndarray) -> Breach:
     "The first number that a book passes and did not pass before as far; one that refuses comes first."
     found: list[Breach] = []
@@ -258,7 +262,7 @@ class _Limiting(_Pacing):
         breach = _first(gauges, self.strict, before, after(parts))
         return (0 if breach.action == "reject" else found), str(breach)
 
-# %% ../../nbs/risk/40b_guard.ipynb #8f78f30c
+# %% ../../nbs/risk/40b_guard.ipynb #e000b392
 class _Fitting(_Limiting):
     "The part of a guard that cuts orders."
 
@@ -284,7 +288,7 @@ class _Fitting(_Limiting):
             return None, told
         return _cut(order, done + float(f"{parts * lot:.12g}"), quantity), told
 
-# %% ../../nbs/risk/40b_guard.ipynb #542841a3
+# %% ../../nbs/risk/40b_guard.ipynb #eab5be48
 class _Watching(_Fitting):
     "The part of a guard that looks at the account."
 
@@ -315,7 +319,7 @@ class _Watching(_Fitting):
         if len(self.record) < 1000:
             self.record.append({"ts": ts, "action": action, "limit": breach.limit, "value": breach.value, "bound": breach.bound})
 
-# %% ../../nbs/risk/40b_guard.ipynb #45d8a476
+# %% ../../nbs/risk/40b_guard.ipynb #dbf99efd
 class Guard(_Watching):
     "Limits, held against one run."
 
@@ -358,7 +362,7 @@ class Guard(_Watching):
         self.switch = self.switch.engage(desk.ts, breach.action, str(breach))
         return Control(desk.ts, ControlAction.FLATTEN if breach.action == "flatten" else ControlAction.HALT, str(breach))
 
-# %% ../../nbs/risk/40b_guard.ipynb #6e0a15e1
+# %% ../../nbs/risk/40b_guard.ipynb #a19bd457
 def guarded(
     rules: Iterable[Any],  # limits and stop rules among checks of any kind; a guard among them stands for its rules
 ) -> list[Any]:  # the checks, and a fresh guard for the limits when there are any
