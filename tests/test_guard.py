@@ -21,7 +21,7 @@ from qtnb.live.exec_engine import LiveSession
 from qtnb.live.replay import replay
 from qtnb.live.state_store import SqliteJournal
 from qtnb.risk.guard import Guard
-from qtnb.risk.limits import FactorLimit, GrossLimit, LargestLimit, NameLimit, NetLimit
+from qtnb.risk.limits import CurrencyLimit, FactorLimit, GrossLimit, LargestLimit, NameLimit, NetLimit
 from qtnb.risk.stops import DrawdownStop, LossStop, OrderValueLimit, TurnoverLimit
 from qtnb.strategies.base import Strategy
 from qtnb.strategies.sma_cross import SmaCross
@@ -309,3 +309,42 @@ def test_a_calendar_tells_sessions() -> None:
     result = Backtest(strategy, bars, cash=10_000.0, limits=[LossStop(0.06)], calendar="XNYS").run()
     [row] = result.manifest["limits"]["record"]
     assert row["ts"] == int(bars.ts[3]) and row["value"] == pytest.approx(0.08)
+
+
+def test_contracts_and_currencies_are_worth_what_they_are() -> None:
+    """A future of ten euros a point counts its face value in dollars, and a foreign share counts against the currency limit."""
+
+    def act(ctx: Any) -> None:
+        """Two contracts too many, and shares."""
+        if ctx.row == 0:
+            ctx.order("FX", 8.0)
+            ctx.order("EU", 800.0)
+
+    instruments = [Instrument("FX", currency="EUR", multiplier=10.0, asset_class="future"), Instrument("EU", currency="EUR")]
+    bars = panel(np.array([[1000.0, 50.0]] * 3), ["FX", "EU"])
+    held = Backtest(Scripted(act), bars, cash=100_000.0, instruments=instruments, fx={"EUR": 1.25}, limits=[NameLimit(0.8), CurrencyLimit(0.9)]).run()
+    assert held.positions.iloc[-1].tolist() == [6.0, 240.0]  # 6 x 1000 x 10 x 1.25 = 75,000, and 240 x 50 x 1.25 = 15,000
+
+
+def test_limits_hold_between_the_bars_too() -> None:
+    """Orders written on quotes are cut by the price of the quote, and fill from it."""
+    bars = panel(np.full((4, 1), 100.0), ["A"])
+    times = pd.to_datetime([int(bars.ts[1]) + k * 1_000_000_000 for k in range(1, 6)], utc=True)
+    quotes = pd.DataFrame(
+        {"bid": [99.9, 199.9, 199.9, 199.9, 199.9], "ask": [100.1, 200.1, 200.1, 200.1, 200.1], "bid_size": 1e4, "ask_size": 1e4},
+        index=pd.MultiIndex.from_arrays([times, ["A"] * 5], names=["ts", "symbol"]),
+    )
+
+    class Quick(Scripted):
+        """Buys on the second quote, when the price has doubled."""
+
+        def on_quote(self, ctx: Any, quote: Any) -> None:
+            """Once."""
+            if quote.bid > 150.0 and not self.seen_quote:
+                self.seen_quote = True
+                ctx.order("A", 400.0)
+
+    strategy = Quick(lambda ctx: None)
+    strategy.seen_quote = False
+    result = Backtest(strategy, bars, cash=100_000.0, quotes=quotes, limits=[NameLimit(0.5)]).run()
+    assert result.fills["quantity"].tolist() == [250.0] and result.fills["price"].tolist() == [200.1]
