@@ -14,6 +14,7 @@ from qtnb.backtest.engine import Backtest
 from qtnb.core.bars import Bars
 from qtnb.core.book import Book
 from qtnb.core.errors import ConfigError
+from qtnb.core.events import Control, ControlAction
 from qtnb.core.rebalance import Rebalance
 from qtnb.live.adapters.paper import PaperVenue
 from qtnb.live.data_streams import ReplayStream
@@ -22,7 +23,7 @@ from qtnb.live.replay import replay
 from qtnb.live.state_store import SqliteJournal
 from qtnb.risk.guard import Guard
 from qtnb.risk.limits import CurrencyLimit, FactorLimit, GrossLimit, LargestLimit, NameLimit, NetLimit
-from qtnb.risk.stops import DrawdownStop, LossStop, OrderValueLimit, TurnoverLimit
+from qtnb.risk.stops import DrawdownStop, LossStop, OrderValueLimit, TurnoverLimit, follow
 from qtnb.strategies.base import Strategy
 from qtnb.strategies.sma_cross import SmaCross
 from qtnb.types import Instrument
@@ -253,6 +254,37 @@ def test_a_daily_loss_stop_is_over_the_next_day() -> None:
     result = Backtest(strategy, panel(closes, ["A"]), cash=20_000.0, limits=[LossStop(0.03)]).run()
     assert result.orders["status"].tolist()[:4] == ["filled", "filled", "denied", "filled"]
     assert [r["action"] for r in result.manifest["limits"]["record"]] == ["halt", "reset"] and result.manifest["limits"]["stopped"] == ""
+
+
+def test_a_stop_that_follows_a_stop_is_over_in_its_time_too() -> None:
+    """Two days of loss in a row halt twice, and the day after trading goes on; a flatten takes over from a halt."""
+    closes = np.array([100.0, 100.0, 90.0, 80.0, 80.0, 80.0, 80.0])[:, None]
+    strategy = Scripted(lambda ctx: ctx.order("A", 50.0))
+    result = Backtest(strategy, panel(closes, ["A"]), cash=20_000.0, limits=[LossStop(0.02)]).run()
+    assert [r["action"] for r in result.manifest["limits"]["record"]] == ["halt", "reset", "halt", "reset"]
+    assert result.orders["status"].tolist()[:6] == ["filled", "filled", "denied", "denied", "filled", "filled"]
+    both = [LossStop(0.02, resume="never"), DrawdownStop(0.06, then="flatten")]
+    result = Backtest(Scripted(lambda ctx: ctx.order("A", 50.0)), panel(closes, ["A"]), cash=20_000.0, limits=both).run()
+    assert [r["action"] for r in result.manifest["limits"]["record"]] == ["halt", "flatten"] and result.positions["A"].iloc[-1] == 0.0
+    assert result.orders["reason"].iloc[-1].startswith("trading is halted (drawdown")
+
+
+def test_a_halt_from_elsewhere_outlives_a_stop() -> None:
+    """A person's halt and reduce stay when the period of a stop is over."""
+    closes = np.array([100.0, 100.0, 90.0, 90.0, 90.0])[:, None]
+    simulation = Backtest(Scripted(lambda ctx: ctx.order("A", 100.0)), panel(closes, ["A"]), cash=20_000.0, limits=[LossStop(0.03)]).simulation()
+    engine = simulation.engine
+    for row in range(2):
+        simulation._row(row, (row + 1) * DAY)
+    engine.process(Control(engine.ts, ControlAction.REDUCE, "quiet"))
+    simulation._row(2, 3 * DAY)
+    assert engine.halted and engine.reducing
+    simulation._row(3, 4 * DAY)
+    assert not engine.halted and engine.reducing
+    engine.process(Control(engine.ts, ControlAction.HALT, "the feed"))
+    engine.guards[0].course = follow(engine.guards[0].course, 50_000.0, 3, 0)
+    simulation._row(4, 5 * DAY)
+    assert engine.halted and engine.halt_reason == "the feed"
 
 
 def test_other_limits_at_work() -> None:

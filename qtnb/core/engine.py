@@ -94,6 +94,8 @@ _LEARNING = 1_000  # rows after which a walk looks again whether the closes are 
 class _Stepper(_Account):
     "The part of an engine that handles one row."
 
+    _halted_by = ""  # reason of the last halt that a guard called
+
     def at_close(self, row: int) -> None:
         "Know the closes of a row before the strategies do: for whoever looks after the account."
         self.row = self._bars._row = row
@@ -102,14 +104,19 @@ class _Stepper(_Account):
             self._refresh()
 
     def look_after(self) -> None:
-        "Let the guards look at the account, and do what they say; the reason of a halt that was there before stays."
+        "Let the guards look at the account, and do what they say; a halt that somebody else has called keeps its reason."
         for guard in self.guards:
             control = guard.watch(self)
-            if control is not None:
-                before = self.halt_reason if self.halted else None
-                _handle_control(self, control)
-                if before is not None and self.halted:
-                    self.halt_reason = before
+            if control is None:
+                continue
+            reason, reducing = self.halt_reason, self.reducing
+            others = self.halted and reason != self._halted_by
+            _handle_control(self, control)
+            self.reducing = reducing
+            if others and self.halted:
+                self.halt_reason = reason
+            else:
+                self._halted_by = self.halt_reason
 
     def step(
         self,
