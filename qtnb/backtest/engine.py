@@ -27,10 +27,11 @@ from ..core.book import equity
 from ..core.engine import TradingEngine
 from ..core.errors import DataError, StrategyError, unknown_name
 from ..core.events import Alert, CorporateAction
-from ..core.protocols import CostModel, OrderCheck, SlippageModel
+from ..core.protocols import CostModel, SlippageModel
 from ..core.sessions import Sessions
 from ..evaluation.recording import record
 from ..evaluation.results import Result, make_result
+from ..risk.guard import guarded, told_limits
 from ..strategies.base import Decisions
 from ..types import Instrument
 from ..utils.time import parse_bound
@@ -120,7 +121,7 @@ class _Inputs:
         tick_fill: Any = None,  # backtest.tick_fills.QuoteFill: when they fill on quotes and trades; None = its defaults
         account: AccountRules | None = None,  # margin, settlement, carry, dated rates; None = none of these
         events: pd.DataFrame | None = None,  # splits, dividends, spin-offs, delistings, for raw prices; columns symbol, ts, kind, value
-        limits: Sequence[OrderCheck] = (),  # rules that every order must pass
+        limits: Sequence[Any] = (),  # of risk.limits and risk.stops, and checks (core.protocols.OrderCheck) that every order must pass
         instruments: Mapping[str, Instrument] | Iterable[Instrument] = (),  # what is not a plain dollar stock
         base_currency: str = "USD",  # currency of equity
         fx: Mapping[str, float] | None = None,  # base currency per unit of other currencies; rates that change go into `account`
@@ -256,6 +257,7 @@ class _Recording(_Named):
             more["stopped"] = failure
         if engine.withheld:
             more["withheld_orders"] = engine.withheld
+        more |= told_limits(engine.guards)
         if len(engine.lanes) > 1:
             more["strategies"] = sleeves(simulation)
 
@@ -305,7 +307,7 @@ class Backtest(_Compiling):
         book = open_book(
             self.account, self.instruments, self.bars.ts, cash=self.cash, base_currency=self.base_currency, fx=self.fx, sessions=closes
         )
-        keeper, checks = None, list(self.limits)
+        keeper, checks = None, guarded(self.limits)
         if self.account is not None:
             keeper = Custodian(self.account, book, self.bars.ts, costs=self.costs, sessions=closes)
             checks += [keeper.check] if keeper.check is not None else []

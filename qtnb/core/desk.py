@@ -18,7 +18,7 @@ from .book import Book
 from .errors import DataError, StateMismatch, StrategyError, unknown_name
 from .events import Alert, Cancel, Command, OrderEventKind, OrderUpdate, Submit, make_replace
 from .orders import LETTERS, OrderState, numbered, order_prefix
-from .protocols import OrderCheck
+from .protocols import OrderCheck, OrderGuard
 from ..enums import FINAL_STATUSES, OrderStatus, OrderType, Side, TimeInForce
 from ..types import Instrument, Order, order_problem, with_terms
 from ..utils.values import maker
@@ -62,9 +62,11 @@ class Lane:
 class Records:
     "What an engine remembers: orders, time, outgoing commands."
 
-    def __init__(self, window: Bars, book: Book, run_id: str, checks: Sequence[OrderCheck]):
+    def __init__(self, window: Bars, book: Book, run_id: str, checks: Sequence[OrderCheck | OrderGuard]):
         "Nothing has happened yet."
-        self.window, self.book, self.run_id, self.checks = window, book, run_id, tuple(checks)
+        self.window, self.book, self.run_id = window, book, run_id
+        self.checks: tuple[OrderCheck, ...] = tuple(c for c in checks if not isinstance(c, OrderGuard))
+        self.guards: tuple[OrderGuard, ...] = tuple(c for c in checks if isinstance(c, OrderGuard))
         self.instruments: dict[str, Instrument] = {s: h.instrument for s, h in book.holdings.items()}
         for symbol in window.symbols:
             self.instrument(symbol)
@@ -73,7 +75,9 @@ class Records:
         self.by_symbol: dict[str, dict[str, OrderState]] = {s: {} for s in self.instruments}
         self.ts = 0
         self.halted = self.reducing = self.warming_up = False
+        self.halt_reason = ""  # why trading is halted
         self.withheld = 0  # orders written during the warm-up
+        self.updates = 0  # events of orders other than fills, so far
         self.splits: dict[str, float] = {}  # ratio of a split since the symbol's last close
         self.last: dict[str, float] = {}  # price of the last quote or trade, where it is newer than the last close
         self.lanes: list[Lane] = []
@@ -150,7 +154,8 @@ class _Reasons(Records):
         held = self.book.holdings[order.symbol].quantity
         if order.quantity <= self.reducible(order, held):
             return ""
-        return f"trading {'is halted' if self.halted else 'may only reduce'}; only orders that reduce a position may leave"
+        why = f" ({self.halt_reason})" if self.halted and self.halt_reason else ""
+        return f"trading {'is halted' if self.halted else 'may only reduce'}{why}; only orders that reduce a position may leave"
 
     def reducible(self, order: Order, held: float) -> float:
         "How much of a position an order may still close, given what already works against it."
@@ -226,6 +231,23 @@ class Denials(_Reasons):
             return reason
         context = self.lane_of(order).context
         return next(filter(None, (check(order, context) for check in self.checks)), "")
+
+    def guarded(
+        self,
+        order: Order,  # one that nothing else speaks against
+    ) -> tuple[Order, str, str]:  # the order, whole or cut; why it may not leave; how it was cut
+        "Let the guards cut an order to what they leave room for, or refuse it."
+        whole, told = order, []
+        for guard in self.guards:
+            part, why = guard.fit(order, self)
+            if part is None:
+                return whole, why, ""
+            if part is not order:
+                order = part
+                told.append(why)
+        if order is whole:
+            return order, "", ""
+        return order, self.denial(order), f"cut from {whole.quantity:g} to {order.quantity:g}: {'; '.join(told)}"
 
 # %% ../../nbs/core/05c_desk.ipynb #125fd5cc
 def where_it_failed(
@@ -324,6 +346,12 @@ class _Writing(Caller):
             self._owners[name] = self._owner
         state = self.orders[name] = OrderState(order)
         reason = self.refusal(order) if self.checks else self.denial(order)
+        if self.guards and not reason:
+            order, reason, cut = self.guarded(order)
+            if cut and not reason:
+                state = self.orders[name] = OrderState(order)
+                state.reason = cut
+                self._out.append(Alert(self.ts, "warning", f"order {name} for {order.symbol!r} was {cut}."))
         if reason:
             state.apply(OrderUpdate(self.ts, name, OrderEventKind.DENY, reason))
             self._denied.append(state)
@@ -373,6 +401,9 @@ class Desk(_Writing):
             return
         wanted = with_terms(state.order, quantity, limit_price, stop_price)
         reason = self.refusal(wanted) if self.checks else self.denial(wanted)
+        if self.guards and not reason:
+            _, reason, cut = self.guarded(wanted)
+            reason = reason or cut.replace("cut from", "it would be cut from")
         if reason:
             self._out.append(Alert(self.ts, "warning", f"a replacement of order {client_order_id} was not sent: {reason}."))
             return

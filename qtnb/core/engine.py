@@ -35,7 +35,7 @@ from qtnb.core.events import (
     TimerEvent,
 )
 from .orders import OrderState
-from .protocols import OrderCheck
+from .protocols import OrderCheck, OrderGuard
 from ..enums import FINAL_STATUSES, OrderStatus, OrderType, Side, TimeInForce
 from ..types import Fill, Order, Quote, Trade
 
@@ -94,12 +94,29 @@ _LEARNING = 1_000  # rows after which a walk looks again whether the closes are 
 class _Stepper(_Account):
     "The part of an engine that handles one row."
 
+    _halted_by = ""  # reason of the last halt that a guard called
+
     def at_close(self, row: int) -> None:
         "Know the closes of a row before the strategies do: for whoever looks after the account."
         self.row = self._bars._row = row
         self.ts = max(self.ts, self.times[row])
         if self.splits or self.last:
             self._refresh()
+
+    def look_after(self) -> None:
+        "Let the guards look at the account, and do what they say; a halt that somebody else has called keeps its reason."
+        for guard in self.guards:
+            control = guard.watch(self)
+            if control is None:
+                continue
+            reason, reducing = self.halt_reason, self.reducing
+            others = self.halted and reason != self._halted_by
+            _handle_control(self, control)
+            self.reducing = reducing
+            if others and self.halted:
+                self.halt_reason = reason
+            else:
+                self._halted_by = self.halt_reason
 
     def step(
         self,
@@ -113,6 +130,8 @@ class _Stepper(_Account):
             self._refresh()
         if self.ts >= self.book.next_due or len(self.lanes) > 1:
             self.settle()
+        if self.guards and not self.warming_up:
+            self.look_after()
         for lane in self.lanes:
             try:
                 lane.on_data(lane.context, bars)
@@ -133,7 +152,7 @@ class _Stepping(_Stepper):
         stop: int,  # row before which to stop
     ) -> tuple[int, Sequence[Command]]:  # the row after the last one handled, and what the strategies want done
         "Step on until a strategy wants something: for stretches in which no order works and nothing else is due."
-        if len(self.lanes) > 1 or self.lanes[0].algorithms or self.splits or self.last:
+        if len(self.lanes) > 1 or self.lanes[0].algorithms or self.splits or self.last or self.guards:
             return row + 1, self.step(row)
         lane, bars, times = self.lanes[0], self._bars, self.times
         on_data, context, algorithms = lane.on_data, lane.context, lane.algorithms
@@ -188,7 +207,7 @@ class TradingEngine(_Stepping):
         *,
         book: Book,  # the account; must know every symbol of the window
         run_id: str = "",  # seeds the names of orders
-        checks: Sequence[OrderCheck] = (),  # rules that every order must pass
+        checks: Sequence[OrderCheck | OrderGuard] = (),  # rules that every order must pass, and guards that look after the account as well
         seed: int = 0,  # of the generator that strategies find in `ctx.random`
         more: Sequence[Bars] = (),  # panels of other intervals
         sessions: Any = None,  # core.sessions.Sessions, for schedules
@@ -313,6 +332,7 @@ def _handle_update(engine: TradingEngine, update: OrderUpdate) -> None:
     state = engine.orders.get(update.client_order_id) or engine.order_state(update.client_order_id)
     before = state.status
     after = state.apply(update)
+    engine.updates += 1
     if after in FINAL_STATUSES:
         engine.drop(state)
     elif before in FINAL_STATUSES:
@@ -342,17 +362,17 @@ def _handle_rate(engine: TradingEngine, rate: FxRate) -> None:
         book.apply_rate(rate)
 
 # %% ../../nbs/core/06_engine.ipynb #a81bbe54
-def _handle_control(engine: TradingEngine, control: Control) -> None:
+def _handle_control(engine: Any, control: Control) -> None:
     "Halt, reduce, flatten or resume."
     action = control.action
     if action is ControlAction.RESUME:
-        engine.halted = engine.reducing = False
+        engine.halted, engine.reducing, engine.halt_reason = False, False, ""
         return
     if action is ControlAction.REDUCE:
         engine.reducing = True
         return
     if not control.symbol:
-        engine.halted = True
+        engine.halted, engine.halt_reason = True, control.reason
     for name in list(engine.by_symbol.get(control.symbol, {}) if control.symbol else engine.working):
         engine.request_cancel(name)
     if action is ControlAction.FLATTEN:

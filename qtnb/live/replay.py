@@ -19,10 +19,10 @@ from ..core.book import Book
 from ..core.engine import TradingEngine
 from ..core.errors import ConfigError, QtnbError, StorageError, UnknownNameError
 from ..core.events import Command
-from ..core.protocols import OrderCheck
 from ..evaluation.results import Result
-from .exec_engine import recorded
+from .exec_engine import recorded, stated_checks
 from .state_store import JournalFile, Record, describe, verify
+from ..risk.guard import guarded
 from ..strategies.registry import make_strategy
 from ..types import Fill
 from ..utils.serialization import to_json
@@ -32,11 +32,11 @@ def engine_of(
     header: Mapping[str, Any],  # first record of a journal
     strategy: Any | None = None,  # the strategy itself; None makes it by name and parameters
     *,
-    checks: Sequence[OrderCheck] = (),  # rules that every order had to pass
+    checks: Sequence[Any] = (),  # limits, stop rules and checks that every order had to pass
 ) -> TradingEngine:  # a core that has seen nothing yet
     "Build the trading core of a session again."
-    if len(header["checks"]) != len(checks):
-        raise ConfigError(f"the session had the checks {header['checks']} and {len(checks)} were given; pass the same ones as `checks`.")
+    if header["checks"] != (stated := stated_checks(checks)):
+        raise ConfigError(f"the session had the checks {header['checks']} and {len(stated)} were given: {stated}; pass the same ones as `checks`.")
     if strategy is None:
         try:
             strategy = make_strategy(header["strategy"], header["parameters"])
@@ -45,7 +45,7 @@ def engine_of(
     getattr(strategy, "prepare", lambda bars: None)(None)
     book = Book(header["instruments"], cash=dict(header["cash"]), base_currency=header["base_currency"], fx=header["fx"])
     window = BarsWindow(header["symbols"], interval=header["interval"], adjust=header["adjust"])
-    return TradingEngine(strategy, window, book=book, run_id=header["run_id"], checks=checks, seed=header["seed"])
+    return TradingEngine(strategy, window, book=book, run_id=header["run_id"], checks=guarded(checks), seed=header["seed"])
 
 # %% ../../nbs/live/05_replay.ipynb #65de841f
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def replay(
     path: Path | str,  # a journal, or the folder of a run that has a `journal.sqlite`
     *,
     strategy: Any | None = None,  # the strategy itself; None makes it by name and parameters
-    checks: Sequence[OrderCheck] = (),  # rules that every order had to pass
+    checks: Sequence[Any] = (),  # limits, stop rules and checks that every order had to pass
 ) -> ReplayReport:  # whether every command came out the same
     "Run a session again from its journal and compare every command; StorageError when the journal is damaged."
     file = Path(path) / "journal.sqlite" if Path(path).is_dir() else Path(path)

@@ -34,6 +34,8 @@ from qtnb.live.data_streams import ReplayStream
 from qtnb.live.exec_engine import LiveSession, SessionOptions
 from qtnb.live.replay import ReplayReport, replay
 from qtnb.live.state_store import JournalFile, SqliteJournal, verify
+from qtnb.risk.limits import GrossLimit, LiquidityLimit, NameLimit, NetLimit
+from qtnb.risk.stops import DrawdownStop, LossStop, OrderCountLimit, ParticipationLimit, TurnoverLimit
 from qtnb.strategies.base import Strategy
 from qtnb.strategies.mr_pairs import PairsTrading
 from qtnb.strategies.optimized import OptimizedPortfolio
@@ -331,6 +333,38 @@ def test_checks_refuse_the_same_orders() -> None:
     twins = run_twins(Nasty, bars, cash=1_000_000.0, limits=[at_most_ten_thousand])
     assert_same(twins)
     assert twins.lived.orders["reason"].str.contains("above 10000").any()
+
+
+class Eager(Nasty):
+    """The same deeds with more money than the limits allow, through 2008."""
+
+    def on_data(self, ctx: Any, bars: Any) -> None:
+        """Lean against the limits at every bar."""
+        super().on_data(ctx, bars)
+        for symbol in ctx.symbols:
+            if ctx.row % 5 == 0 and ctx.price(symbol) > 0.0:
+                ctx.order(symbol, 600.0 if ctx.row % 15 else -400.0)
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+def test_limits_cut_refuse_and_halt_alike() -> None:
+    """What limits cut and refuse, what the market breaks, when stop rules halt, resume and flatten: the same in a back-test, a session and a replay."""
+    symbols = ["AIG", "BAC", "EEM"]
+    rules = [
+        NameLimit(0.6), GrossLimit(1.4), NetLimit(-0.5, 1.0, action="reject"), LiquidityLimit(0.02), LossStop(0.03), LossStop(0.06, per="week", then="flatten"),
+        DrawdownStop(0.35, then="flatten"), OrderCountLimit(3), TurnoverLimit(0.5), ParticipationLimit(2e-5),
+    ]  # fmt: skip
+    bars = sample(symbols, "2007-01-03", "2009-06-30", adjust="none")
+    twins = run_twins(Eager, bars, cash=100_000.0, limits=rules)
+    assert_same(twins)
+    record = twins.tested.manifest["limits"]
+    assert twins.lived.manifest["limits"] == record and twins.tested.manifest["path"] == "event"
+    assert {row["action"] for row in record["record"]} >= {"alarm", "halt", "flatten", "reset"} and record["stopped"].startswith("drawdown")
+    reasons = twins.lived.orders["reason"]
+    cut = ("cut from", "weight of", "net exposure", "turnover of the session", "order over daily value")
+    for phrase in (*cut, "orders of the session", "trading is halted ("):
+        assert reasons.str.contains(phrase, regex=False).any(), phrase
+    assert twins.lived.manifest["halts"] and (twins.tested.positions.iloc[-1] == 0.0).all()
 
 
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
