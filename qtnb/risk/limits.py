@@ -7,7 +7,7 @@ __all__ = ['ACTIONS', 'BookState', 'book_state', 'Breach', 'Gauge', 'Limit', 'Gr
            'GroupLimit', 'CurrencyLimit', 'ConcentrationLimit', 'LargestLimit', 'effective_names', 'LiquidityLimit',
            'passed', 'check', 'require', 'largest_part', 'fit_trade']
 
-# %% ../../nbs/risk/40_limits.ipynb #6f6eab1e
+# %% ../../nbs/risk/40_limits.ipynb #ac7e0b6f
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..core.errors import ConfigError, DataError, LimitBreach, ParameterError, unknown_name
 
-# %% ../../nbs/risk/40_limits.ipynb #0eaa59b9
+# %% ../../nbs/risk/40_limits.ipynb #3549838d
 @dataclass(frozen=True, eq=False)
 class BookState:
     "Values of a book at one instant."
@@ -49,7 +49,7 @@ def book_state(
     traded = None if daily_values is None else np.array([daily_values.get(s, math.nan) for s in symbols], dtype=np.float64)
     return BookState(symbols, found, float(equity), tuple(known.get(s, base_currency) for s in symbols), base_currency, traded)
 
-# %% ../../nbs/risk/40_limits.ipynb #506270c1
+# %% ../../nbs/risk/40_limits.ipynb #b6d2b9ab
 ACTIONS = ("reduce", "reject", "alarm")
 
 
@@ -71,7 +71,7 @@ class Breach:
         "The breach in a phrase."
         return f"{self.limit} {self.value:.4g} is above {self.bound:.4g}"
 
-# %% ../../nbs/risk/40_limits.ipynb #fa57e4d1
+# %% ../../nbs/risk/40_limits.ipynb #a671af00
 class Gauge(NamedTuple):
     "What a limit measures of a book with given columns."
 
@@ -117,7 +117,7 @@ def _column(what: str, given: Mapping[str, Any], state: BookState) -> list[Any]:
         raise ConfigError(f"`{what}` of a limit has nothing for {', '.join(lacking[:6])}; a limit must know every symbol that can be held; add them.")
     return [given[s] for s in state.symbols]
 
-# %% ../../nbs/risk/40_limits.ipynb #c791f4dc
+# %% ../../nbs/risk/40_limits.ipynb #a2c53e13
 @dataclass(frozen=True)
 class GrossLimit(Limit):
     "Sum of absolute values over equity."
@@ -167,7 +167,7 @@ class FactorLimit(Limit):
         "Two numbers: long and short."
         return _two_sided(self.name, self.low, self.high, np.array(_column("loadings", self.loadings, state), dtype=np.float64))
 
-# %% ../../nbs/risk/40_limits.ipynb #259da835
+# %% ../../nbs/risk/40_limits.ipynb #f3993f13
 @dataclass(frozen=True)
 class NameLimit(Limit):
     "Absolute value of each position over equity."
@@ -222,7 +222,7 @@ class CurrencyLimit(Limit):
         members = np.array([[float(c == name) for c in state.currencies] for name in names]).reshape(len(names), len(state.symbols))
         return _grouped([f"net exposure to {n}" for n in names], "net", [self.bound] * len(names), members)
 
-# %% ../../nbs/risk/40_limits.ipynb #28b1ea42
+# %% ../../nbs/risk/40_limits.ipynb #317df444
 @dataclass(frozen=True)
 class ConcentrationLimit(Limit):
     "Sum of squared weights (Herfindahl)."
@@ -259,7 +259,7 @@ def effective_names(
     held = weights.abs().to_numpy(dtype=np.float64)
     return float(held.sum() ** 2 / np.square(held).sum()) if held.any() else math.nan
 
-# %% ../../nbs/risk/40_limits.ipynb #0e9a1e81
+# %% ../../nbs/risk/40_limits.ipynb #15c20b33
 @dataclass(frozen=True)
 class LiquidityLimit(Limit):
     "Days until each position could be sold."
@@ -282,7 +282,7 @@ class LiquidityLimit(Limit):
 
         return Gauge(tuple(f"days to sell {s}" for s in state.symbols), np.full(len(state.symbols), self.bound), measure)
 
-# %% ../../nbs/risk/40_limits.ipynb #3a72a320
+# %% ../../nbs/risk/40_limits.ipynb #e39938ea
 _SLACK = 1e-9
 
 
@@ -316,7 +316,7 @@ def require(
         told = "; ".join(map(str, found[:5]))
         raise LimitBreach(f"{len(found)} limits are passed: {told}. Make the positions smaller, or widen the limits if that is meant.")
 
-# %% ../../nbs/risk/40_limits.ipynb #cbea64ea
+# %% ../../nbs/risk/40_limits.ipynb #e2f9b6d3
 def largest_part(
     gauges: Sequence[Gauge],  # what is measured
     before: BookState,  # the book as it is
