@@ -110,7 +110,7 @@ class TargetMove:
         "The target when it is far enough from the one traded for."
         return now.target if now.last_row < 0 or float(np.abs(now.target - now.last_target).sum()) > self.limit else None
 
-# %% ../../nbs/portfolio/40_rebalancing.ipynb #f9907a0b
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #0543a3f0
 @dataclass(frozen=True)
 class DriftBand:
     "Trade when a weight has drifted out of its band."
@@ -148,8 +148,10 @@ def nearest_inside(
     total: float,  # what the result sums to; between the sums of the edges
 ) -> np.ndarray:  # (N,) the nearest weights within the edges, in the sum of squares
     "Project weights on a box and a sum."
-    kinks = np.sort(np.concatenate([low - held, high - held]))
-    sums = np.clip(held + kinks[:, None], low, high).sum(1) if len(held) <= 64 else np.array([np.clip(held + k, low, high).sum() for k in kinks])
+    kinks = np.concatenate([low - held, high - held])  # a weight begins to move at its first, and stops at its second
+    order = np.argsort(kinks)
+    kinks, moving = kinks[order], np.cumsum(np.where(order < len(held), 1.0, -1.0))
+    sums = float(low.sum()) + np.concatenate([[0.0], np.cumsum(moving[:-1] * np.diff(kinks))])
     place = int(np.searchsorted(sums, total))
     if place == 0:
         return low.copy()
