@@ -6,7 +6,7 @@
 __all__ = ['Moment', 'Rule', 'Calendar', 'EveryRows', 'VolatilityMove', 'TargetMove', 'DriftBand', 'nearest_inside', 'Partly',
            'AnyOf', 'AllOf', 'NotBefore', 'Rebalanced', 'simulate_rebalancing', 'month_begins']
 
-# %% ../../nbs/portfolio/40_rebalancing.ipynb #f8c3e250
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #407f4bff
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..core.errors import DataError, ParameterError
 
-# %% ../../nbs/portfolio/40_rebalancing.ipynb #65235647
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #2442ea41
 class Moment(NamedTuple):
     "What is known at the close of a row."
 
@@ -46,7 +46,7 @@ def _positive(who: str, name: str, value: float, most: float = math.inf) -> None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value <= most:
         raise ParameterError(f"`{name}` of {who} was {value!r}; it is a number above 0" + (f" and at most {most:g}." if most < math.inf else "."))
 
-# %% ../../nbs/portfolio/40_rebalancing.ipynb #abdad576
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #9df0b45a
 @dataclass(frozen=True)
 class Calendar:
     "Trade to the target when a calendar period begins."
@@ -71,7 +71,7 @@ class EveryRows:
         "The target when enough rows have gone by."
         return now.target if now.last_row < 0 or now.row - now.last_row >= self.rows else None
 
-
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #98ca3838
 @dataclass(frozen=True)
 class VolatilityMove:
     "Trade to the target when the volatility of the book has moved."
@@ -110,7 +110,7 @@ class TargetMove:
         "The target when it is far enough from the one traded for."
         return now.target if now.last_row < 0 or float(np.abs(now.target - now.last_target).sum()) > self.limit else None
 
-# %% ../../nbs/portfolio/40_rebalancing.ipynb #6d5cf980
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #7ecd544c
 @dataclass(frozen=True)
 class DriftBand:
     "Trade when a weight has drifted out of its band."
@@ -161,7 +161,7 @@ def nearest_inside(
     shift = kinks[place - 1] + (kinks[place] - kinks[place - 1]) * ((total - sums[place - 1]) / rise if rise > 0.0 else 0.0)
     return np.clip(held + shift, low, high)
 
-# %% ../../nbs/portfolio/40_rebalancing.ipynb #30ddb688
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #c662e2f6
 @dataclass(frozen=True)
 class Partly:
     "Go a fraction of the way."
@@ -222,7 +222,7 @@ class NotBefore:
         "The rule's answer, once enough rows have gone by."
         return None if 0 <= now.last_row and now.row - now.last_row < self.rows else self.rule.weights(now)
 
-# %% ../../nbs/portfolio/40_rebalancing.ipynb #211556f6
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #9b6acc2a
 @dataclass(frozen=True, eq=False)
 class Rebalanced:
     "What a rule did over time."

@@ -102,7 +102,7 @@ def test_rebalancing_is_what_a_plain_loop_says(seed: int, size: int, width: floa
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 10**6), size=st.integers(2, 5), periods=st.integers(1, 4), cost=st.sampled_from([0.0, 0.001, 0.01]), cap=st.sampled_from([0, 0.1, 0.4]))
+@given(seed=st.integers(0, 10**6), size=st.integers(2, 5), periods=st.integers(1, 4), cost=st.sampled_from([0, 0.001, 0.01]), cap=st.sampled_from([0, 0.1]))
 def test_no_allowed_plan_is_better(seed: int, size: int, periods: int, cost: float, cap: float) -> None:
     """Random plans that obey the constraints, and doing nothing, have an objective at least as large; the answer obeys them itself."""
     rng = np.random.default_rng(seed)
