@@ -73,7 +73,7 @@ INDICATORS: list[Callable[[Any], Any]] = [
     partial(relative_strength, window=5),
     lambda closes: macd(closes, 3, 6, 4).histogram,
     lambda closes: bollinger_bands(closes, 3).upper,
-    lambda closes: on_balance_volume(closes, closes),
+    lambda closes: on_balance_volume(closes, np.abs(closes)),
     _on_bars(true_range),
     _on_bars(average_true_range, window=5),
     _on_bars(stochastic, "d", window=3, smooth=2, again=2),

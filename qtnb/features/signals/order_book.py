@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ...core.errors import DataError, ParameterError
-from ..panels import Panel, check_count, check_window, like_panel
-from .microstructure import to_matrices
+from ..panels import Panel, check_count, check_window, like_panel, to_matrices
 from ...utils.machine_code import compiled
 
 # %% ../../../nbs/features/13a_signals_order_book.ipynb #5c8ab110
