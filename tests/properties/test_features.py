@@ -24,6 +24,17 @@ from qtnb.features.indicators import (
     true_range,
     williams_r,
 )
+from qtnb.features.indicators_trend import (
+    aroon,
+    commodity_channel,
+    directional_movement,
+    linear_average,
+    parabolic_sar,
+    rate_of_change,
+    stochastic_rsi,
+    trix,
+    typical_price,
+)
 from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility, rolling_zscore
@@ -78,6 +89,15 @@ INDICATORS: list[Callable[[Any], Any]] = [
     _on_bars(average_true_range, window=5),
     _on_bars(stochastic, "d", window=3, smooth=2, again=2),
     _on_bars(williams_r, window=4),
+    partial(linear_average, window=3),
+    partial(rate_of_change, window=3),
+    partial(trix, window=3),
+    lambda closes: stochastic_rsi(closes, 5, 3, 2, 2).d,
+    _on_bars(typical_price),
+    _on_bars(commodity_channel, window=4),
+    *(_on_bars(directional_movement, line, window=4) for line in ("adx", "plus", "minus")),
+    lambda closes: aroon(closes * 1.01, closes * 0.99, 3).oscillator,
+    lambda closes: parabolic_sar(closes * 1.01, closes * 0.99),
 ]
 
 
