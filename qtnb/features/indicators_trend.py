@@ -6,7 +6,7 @@
 __all__ = ['linear_average', 'rate_of_change', 'trix', 'typical_price', 'commodity_channel', 'stochastic_rsi', 'Direction',
            'directional_movement', 'Aroon', 'aroon', 'parabolic_sar']
 
-# %% ../../nbs/features/08a_indicators_trend.ipynb #54e14e11
+# %% ../../nbs/features/08a_indicators_trend.ipynb #8163b235
 from typing import Generic, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from .returns import simple_returns
 from .rolling import rolling_mean
 from ..utils.machine_code import compiled
 
-# %% ../../nbs/features/08a_indicators_trend.ipynb #f4f33432
+# %% ../../nbs/features/08a_indicators_trend.ipynb #141fcc91
 @compiled
 def _leaning(values, window):
     "Linearly weighted means: today less the weighted distances from it."
@@ -44,13 +44,13 @@ def linear_average(
     rows, _ = check_window(window)
     return like_panel(panel, _leaning(to_matrix(panel), rows))
 
-# %% ../../nbs/features/08a_indicators_trend.ipynb #800ece58
+# %% ../../nbs/features/08a_indicators_trend.ipynb #db6d80d7
 def rate_of_change(
     prices: Panel,  # T x N, price
     window: int = 10,  # rows to look back, >= 1
 ) -> Panel:  # per cent; NaN in the first `window` rows and where a price is missing or not positive
     "The gain over the last `window` rows, in per cent."
-    return 100.0 * simple_returns(prices, check_count("window", window))
+    return like_panel(prices, 100.0 * to_matrix(simple_returns(prices, check_count("window", window))))
 
 
 def trix(
@@ -66,7 +66,7 @@ def trix(
         found = 100.0 * (smooth / np.where(before != 0.0, before, np.nan) - 1.0)
     return like_panel(prices, np.where(np.abs(found) < np.inf, found, np.nan))
 
-# %% ../../nbs/features/08a_indicators_trend.ipynb #075a6215
+# %% ../../nbs/features/08a_indicators_trend.ipynb #0761cbf2
 def typical_price(
     highs: Panel,  # T x N, price
     lows: Panel,  # T x N, price
@@ -105,7 +105,7 @@ def commodity_channel(
         found = (price - means) / (0.015 * spread)
     return like_panel(closes, np.where(np.abs(found) < np.inf, found, np.nan))
 
-# %% ../../nbs/features/08a_indicators_trend.ipynb #b98bc03d
+# %% ../../nbs/features/08a_indicators_trend.ipynb #45f5b6a2
 def stochastic_rsi(
     prices: Panel,  # T x N, price
     window: int = 14,  # moves of the relative strength, >= 1
@@ -119,7 +119,7 @@ def stochastic_rsi(
     k = rolling_mean(place, check_count("smooth", smooth))
     return Stochastic(like_panel(prices, k), like_panel(prices, rolling_mean(k, check_count("again", again))))
 
-# %% ../../nbs/features/08a_indicators_trend.ipynb #f2e1eb24
+# %% ../../nbs/features/08a_indicators_trend.ipynb #d9076c63
 class Direction(NamedTuple, Generic[Panel]):
     "Three panels, 0 to 100."
     adx: Panel  # strength of the trend, whichever way
@@ -160,7 +160,7 @@ def directional_movement(
     adx = _smoothed(strength, rows, 1.0 / rows)
     return Direction(like_panel(closes, adx), like_panel(closes, plus), like_panel(closes, minus))
 
-# %% ../../nbs/features/08a_indicators_trend.ipynb #0468e5cf
+# %% ../../nbs/features/08a_indicators_trend.ipynb #ac8cee94
 class Aroon(NamedTuple, Generic[Panel]):
     "Three panels."
     up: Panel  # 0 to 100; 100 = the highest high is today's
@@ -198,7 +198,7 @@ def aroon(
     up, down = _freshness(high, rows, 1.0), _freshness(low, rows, -1.0)
     return Aroon(like_panel(highs, up), like_panel(highs, down), like_panel(highs, up - down))
 
-# %% ../../nbs/features/08a_indicators_trend.ipynb #fb6503cd
+# %% ../../nbs/features/08a_indicators_trend.ipynb #e32537b5
 @compiled
 def _stop(level, near, before, rising):
     "A stop kept out of the range of two bars: below both when rising, else above both."
@@ -232,7 +232,7 @@ def _trail(high, low, acceleration, maximum):
             top, bottom = h, l
     return out
 
-# %% ../../nbs/features/08a_indicators_trend.ipynb #3bcf4b62
+# %% ../../nbs/features/08a_indicators_trend.ipynb #ec095e7b
 def parabolic_sar(
     highs: Panel,  # T x N, price
     lows: Panel,  # T x N, price

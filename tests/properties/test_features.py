@@ -24,6 +24,7 @@ from qtnb.features.indicators import (
     true_range,
     williams_r,
 )
+from qtnb.features.indicators_channels import bollinger_percent_b, bollinger_width, donchian_channel, ichimoku, keltner_channel
 from qtnb.features.indicators_trend import (
     aroon,
     commodity_channel,
@@ -35,6 +36,7 @@ from qtnb.features.indicators_trend import (
     trix,
     typical_price,
 )
+from qtnb.features.indicators_volume import money_flow, rolling_vwap, session_vwap
 from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility, rolling_zscore
@@ -98,6 +100,14 @@ INDICATORS: list[Callable[[Any], Any]] = [
     *(_on_bars(directional_movement, line, window=4) for line in ("adx", "plus", "minus")),
     lambda closes: aroon(closes * 1.01, closes * 0.99, 3).oscillator,
     lambda closes: parabolic_sar(closes * 1.01, closes * 0.99),
+    lambda closes: donchian_channel(closes * 1.01, closes * 0.99, 3).middle,
+    _on_bars(keltner_channel, "upper", window=4, range_window=3),
+    partial(bollinger_percent_b, window=3),
+    partial(bollinger_width, window=3),
+    *(lambda closes, line=line: getattr(ichimoku(closes * 1.01, closes * 0.99, 2, 3, 4, 2), line) for line in ("base", "leading_a", "leading_b")),
+    lambda closes: money_flow(closes * 1.01, closes * 0.99, closes, np.abs(closes), 3),
+    lambda closes: rolling_vwap(closes, np.abs(closes), 3),
+    lambda closes: session_vwap(closes, np.abs(closes), np.arange(len(closes)) // 7),
 ]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from qtnb.data.loader import get_bars
 from qtnb.features import indicators_trend as trend
+from qtnb.features.indicators_volume import money_flow
 
 BARS = get_bars("BAC", "2003-06-02", "2005-12-30", source="sample").droplevel("symbol")
 HIGHS, LOWS, CLOSES = BARS["high"], BARS["low"], BARS["close"]
@@ -34,6 +35,7 @@ SAME: dict[str, Any] = {
     "sar": trend.parabolic_sar(HIGHS, LOWS),
     "sar_fast": trend.parabolic_sar(HIGHS, LOWS, 0.05, 0.4),
     "stochrsi_d": STRENGTH.d,
+    "mfi": money_flow(HIGHS, LOWS, CLOSES, BARS["volume"]),
 }
 
 
