@@ -45,7 +45,7 @@ from qtnb.features.rolling_pairs import rolling_beta, rolling_correlation
 from qtnb.features.signals.mean_reversion import half_life, ou_score, reversion_score
 from qtnb.features.signals.microstructure import bulk_share, roll_spread, tick_signs
 from qtnb.features.signals.momentum import cross_sectional_momentum, ex_ante_volatility, time_series_momentum
-from qtnb.features.weighted import weighted_mean, weighted_volatility, weighted_zscore
+from qtnb.features.weighted import weighted_beta, weighted_correlation, weighted_mean, weighted_volatility, weighted_zscore
 
 
 def _to_a_wave(feature: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,6 +140,8 @@ FEATURES: list[Callable[[Any], Any]] = [
     partial(weighted_mean, halflife=5),
     partial(weighted_volatility, halflife=2.5),
     partial(weighted_zscore, halflife=4),
+    lambda panel: weighted_beta(panel, np.sin(np.arange(len(panel)) + 0.5), 4),
+    lambda panel: weighted_correlation(panel, np.sin(np.arange(len(panel)) + 0.5), 4),
     partial(cross_sectional_momentum, lookback=10, skip=2),
     partial(cross_sectional_momentum, lookback=10, skip=2, bridge=3),
     partial(ex_ante_volatility, minimum=10),
@@ -277,6 +279,20 @@ def test_exponential_weights_are_those_of_pandas(halflife: float) -> None:
     pd.testing.assert_frame_equal(weighted_mean(prices, halflife), theirs.mean().where(prices.notna()), rtol=1e-12)
     pd.testing.assert_frame_equal(weighted_volatility(prices, halflife), theirs.std().where(prices.notna()), rtol=1e-10)
     pd.testing.assert_frame_equal(weighted_zscore(prices, halflife), ((prices - theirs.mean()) / theirs.std()), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("halflife", [0.5, 3, 40])
+def test_weighted_pairs_are_those_of_pandas(halflife: float) -> None:
+    """Reference: pandas' ewm of the rows in which both sides have a value."""
+    returns, market = _prices(11).pct_change(fill_method=None), _prices(12)["A"].pct_change(fill_method=None)
+    beta, correlation = weighted_beta(returns, market, halflife), weighted_correlation(returns, market, halflife)
+    for name in "ABC":
+        both = returns[name].notna() & market.notna()
+        x, y = returns.loc[both, name], market[both]
+        theirs = x.ewm(halflife=halflife)
+        expected = theirs.cov(y, bias=True) / y.ewm(halflife=halflife).var(bias=True)
+        pd.testing.assert_series_equal(beta[name].dropna(), expected[1:], check_names=False, check_freq=False, rtol=1e-8)
+        pd.testing.assert_series_equal(correlation[name].dropna(), theirs.corr(y)[1:], check_names=False, check_freq=False, rtol=1e-8)
 
 
 @pytest.mark.parametrize(("window", "minimum"), [(1, 1), (5, 5), (20, 6), (90, 9)])
