@@ -248,6 +248,16 @@ def test_a_constant_has_no_volatility_and_no_zscore() -> None:
         assert np.isnan(rolling_zscore(values, 7)).all() and np.isnan(rolling_skew(values, 7)).all()
 
 
+@pytest.mark.parametrize("feature", WINDOWED[:6])
+def test_a_wide_panel_has_the_bits_of_its_columns(feature: Callable[..., Any]) -> None:
+    """Wide panels are worked through in blocks of columns, whatever their layout in memory."""
+    rng = np.random.default_rng(1)
+    values = np.where(rng.random((40, 300)) < 0.1, np.nan, rng.normal(0, 1, (40, 300)))
+    alone = np.column_stack([feature(values[:, j], 7, minimum=4) for j in range(300)])
+    for panel in (values, np.asfortranarray(values), pd.DataFrame(values), pd.DataFrame({j: values[:, j] for j in range(300)})):
+        np.testing.assert_array_equal(feature(panel, 7, minimum=4), alone)
+
+
 MOMENTS = [(rolling_sum, "sum"), (rolling_mean, "mean"), (rolling_volatility, "std"), (rolling_skew, "skew"), (rolling_kurtosis, "kurt")]
 
 
