@@ -231,6 +231,33 @@ def test_a_window_out_of_bounds_is_refused(feature: Callable[..., Any], window: 
         feature(_prices(1), window)
 
 
+WINDOWED_INDICATORS: list[Callable[[Any, Any], Any]] = [
+    linear_average,
+    rate_of_change,
+    trix,
+    lambda closes, window: stochastic_rsi(closes, window).k,
+    lambda closes, window: commodity_channel(closes * 1.01, closes * 0.99, closes, window),
+    lambda closes, window: directional_movement(closes * 1.01, closes * 0.99, closes, window).plus,
+    lambda closes, window: aroon(closes * 1.01, closes * 0.99, window).up,
+    lambda closes, window: donchian_channel(closes * 1.01, closes * 0.99, window).lower,
+    lambda closes, window: keltner_channel(closes * 1.01, closes * 0.99, closes, window).lower,
+    bollinger_percent_b,
+    bollinger_width,
+    lambda closes, window: money_flow(closes * 1.01, closes * 0.99, closes, closes, window),
+    lambda closes, window: rolling_vwap(closes, closes, window),
+]
+
+
+@pytest.mark.parametrize("indicator", WINDOWED_INDICATORS)
+def test_an_indicator_longer_than_the_data_has_no_value_and_bad_windows_are_refused(indicator: Callable[[Any, Any], Any]) -> None:
+    assert indicator(_prices(1), 61).isna().all(axis=None)
+    assert indicator(np.zeros((0, 2)), 5).shape == (0, 2)
+    assert indicator(_prices(1), 3)["A"].notna().any() and indicator(_prices(1), 10**12).isna().all(axis=None)
+    for window in (0, -3, 2.5, True, None, "20"):
+        with pytest.raises(ParameterError, match="`window` was"):
+            indicator(_prices(1), window)
+
+
 @pytest.mark.parametrize("feature", WINDOWED[:11])
 @pytest.mark.parametrize("window", [4, 7, 20])
 def test_nothing_stays_behind_of_what_has_left_the_window(feature: Callable[..., Any], window: int) -> None:
@@ -248,7 +275,7 @@ def test_a_constant_has_no_volatility_and_no_zscore() -> None:
         assert np.isnan(rolling_zscore(values, 7)).all() and np.isnan(rolling_skew(values, 7)).all()
 
 
-@pytest.mark.parametrize("feature", WINDOWED[:6])
+@pytest.mark.parametrize("feature", WINDOWED[:8])
 def test_a_wide_panel_has_the_bits_of_its_columns(feature: Callable[..., Any]) -> None:
     """Wide panels are worked through in blocks of columns, whatever their layout in memory."""
     rng = np.random.default_rng(1)
