@@ -11,12 +11,20 @@ from .fractional import fractional_difference
 from qtnb.features.indicators import (
     average_true_range, bollinger_bands, exponential_average, macd, on_balance_volume, relative_strength, stochastic, true_range, williams_r,
 )
+from .indicators_channels import bollinger_percent_b, bollinger_width, donchian_channel, ichimoku, keltner_channel
+from qtnb.features.indicators_trend import (
+    aroon, commodity_channel, directional_movement, linear_average, parabolic_sar, rate_of_change, stochastic_rsi, trix, typical_price,
+)
+from .indicators_volume import money_flow, rolling_vwap, session_vwap
 from .ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
+from .realised import bipower_variation, jump_statistic, realised_kernel, realised_variance, realised_volatility, two_scale_variance
 from .returns import drawdown, log_returns, simple_returns
 from .rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility, rolling_zscore
 from .rolling_order import rolling_highest, rolling_lowest, rolling_median, rolling_quantile, rolling_rank
 from .rolling_pairs import rolling_beta, rolling_correlation
-from .weighted import weighted_mean, weighted_volatility, weighted_zscore
+from .sessions import by_session
+from .trade_bars import dollar_bars, imbalance_bars, tick_bars, volume_bars
+from .weighted import weighted_beta, weighted_correlation, weighted_mean, weighted_volatility, weighted_zscore
 
 # %% ../../nbs/features/09_engineering.ipynb #455c7d65
 FEATURES = (
@@ -24,8 +32,12 @@ FEATURES = (
     rolling_sum, rolling_mean, rolling_volatility, rolling_skew, rolling_kurtosis, rolling_zscore,
     rolling_lowest, rolling_highest, rolling_median, rolling_quantile, rolling_rank,
     rolling_beta, rolling_correlation,
-    weighted_mean, weighted_volatility, weighted_zscore,
+    weighted_mean, weighted_volatility, weighted_zscore, weighted_beta, weighted_correlation,
     parkinson_volatility, garman_klass_volatility, rogers_satchell_volatility, yang_zhang_volatility,
     exponential_average, macd, relative_strength, bollinger_bands, true_range, average_true_range, stochastic, williams_r, on_balance_volume,
+    linear_average, rate_of_change, trix, typical_price, commodity_channel, stochastic_rsi, directional_movement, aroon, parabolic_sar,
+    donchian_channel, keltner_channel, bollinger_percent_b, bollinger_width, ichimoku, money_flow, rolling_vwap, session_vwap,
     winsorise, cross_zscore, cross_rank, neutralise_by_sector, neutralise_by_beta,
+    by_session, realised_variance, realised_volatility, bipower_variation, jump_statistic, two_scale_variance, realised_kernel,
+    tick_bars, volume_bars, dollar_bars, imbalance_bars,
 )

@@ -6,32 +6,18 @@
 __all__ = ['parkinson_volatility', 'garman_klass_volatility', 'rogers_satchell_volatility', 'yang_zhang_volatility']
 
 # %% ../../nbs/features/04_ranges.ipynb #78678cbd
-from typing import Any
-
 import numpy as np
 
-from ..core.errors import DataError, ParameterError
-from .panels import Panel, check_window, like_panel, to_matrix
+from ..core.errors import ParameterError
+from .panels import Panel, check_window, like_panel, to_matrices
 from .rolling import rolling_mean, rolling_volatility
 
 # %% ../../nbs/features/04_ranges.ipynb #a7772ebb
 def _logs(**panels: Panel) -> list[np.ndarray]:
     "Logarithms of the prices of bars, NaN where a bar is missing or cannot be."
-    first = next(iter(panels.values()))
-    for name, panel in panels.items():
-        if np.shape(panel) != np.shape(first) or not _same_labels(panel, first):
-            other = f"`{next(iter(panels))}` {np.shape(first)}"
-            raise DataError(f"`{name}` {np.shape(panel)} differs in shape or labels from {other}; all prices have the same rows and columns; align them.")
-    values = {name: to_matrix(panel, name) for name, panel in panels.items()}
+    values = dict(zip(panels, to_matrices(**panels), strict=True))
     good = (values["lows"] > 0) & np.all([(values["lows"] <= v) & (v <= values["highs"]) for v in values.values()], axis=0)
     return [np.log(np.where(good, v, np.nan)) for v in values.values()]
-
-
-def _same_labels(one: Panel, other: Panel) -> bool:
-    "Whether two panels, if both are frames or series, stand at the same labels."
-    given: list[Any] = [one, other]
-    both = [panel.axes for panel in given if hasattr(panel, "axes")]
-    return len(both) < 2 or all(a.equals(b) for a, b in zip(*both, strict=True))
 
 
 def _root(panel: Panel, squares: np.ndarray, per_year: float | None) -> Panel:

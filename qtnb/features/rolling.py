@@ -9,7 +9,7 @@ __all__ = ['rolling_mean', 'rolling_sum', 'rolling_volatility', 'rolling_skew', 
 import numpy as np
 
 from ..core.errors import ParameterError
-from .panels import Panel, check_window, like_panel, to_matrix
+from .panels import Panel, by_blocks, check_window, like_panel
 from ..utils.machine_code import compiled
 
 # %% ../../nbs/features/02_rolling.ipynb #45e1cd55
@@ -84,8 +84,7 @@ def _roll(values, window, minimum, kind):
 def _rolled(panel: Panel, window: int, minimum: int | None, least: int, kind: int, name: str) -> np.ndarray:
     "Check what was given and roll."
     rows, enough = check_window(window, minimum, least)
-    values = to_matrix(panel, name)
-    return _roll(values, max(min(rows, len(values)), 1), enough, kind)
+    return by_blocks(panel, lambda values: _roll(values, max(min(rows, len(values)), 1), enough, kind), name)
 
 # %% ../../nbs/features/02_rolling.ipynb #17bfd30d
 @compiled
@@ -123,8 +122,7 @@ def rolling_mean(
 ) -> Panel:  # same unit as `panel`; NaN where the row is missing or the window holds too few values
     "The mean of the last `window` rows."
     rows, enough = check_window(window, minimum)
-    values = to_matrix(panel)
-    return like_panel(panel, _means(values, max(min(rows, len(values)), 1), enough, False))
+    return like_panel(panel, by_blocks(panel, lambda values: _means(values, max(min(rows, len(values)), 1), enough, False)))
 
 
 def rolling_sum(
@@ -135,8 +133,7 @@ def rolling_sum(
 ) -> Panel:  # unit of `panel`; NaN as in `rolling_mean`
     "The sum of the values in the last `window` rows: their mean times their number."
     rows, enough = check_window(window, minimum)
-    values = to_matrix(panel)
-    return like_panel(panel, _means(values, max(min(rows, len(values)), 1), enough, True))
+    return like_panel(panel, by_blocks(panel, lambda values: _means(values, max(min(rows, len(values)), 1), enough, True)))
 
 # %% ../../nbs/features/02_rolling.ipynb #667bd8c9
 def rolling_volatility(
@@ -164,48 +161,52 @@ def rolling_skew(
 
 # %% ../../nbs/features/02_rolling.ipynb #12e71d7e
 @compiled
-def _join_four(first, second, j, out):
-    "Join column `j` of two parts of count, mean and three sums into a third, which may be the first."
-    a, b = first[0, j], second[0, j]
-    count, delta = a + b, second[1, j] - first[1, j]
-    share = b / max(count, 1.0)
-    own = 1.0 - share if count > 0.0 else 0.0
-    two_a, two_b, three_a, three_b = first[2, j], second[2, j], first[3, j], second[3, j]
-    both = delta * delta * a * share
-    fourth = both * delta * delta * (own * own - own * share + share * share)
-    fourth += 6.0 * delta * delta * (own * own * two_b + share * share * two_a) + 4.0 * delta * (own * three_b - share * three_a)
-    out[4, j] = first[4, j] + second[4, j] + fourth
-    out[3, j] = three_a + three_b + delta * (both * (own - share) + 3.0 * (own * two_b - share * two_a))
-    out[2, j] = two_a + two_b + both
-    out[1, j] = first[1, j] + delta * share
-    out[0, j] = count
+def _push_four(part, row):
+    "Join one row of values to a part with a fourth sum; a missing value changes nothing."
+    for j in range(row.shape[0]):
+        there = row[j] == row[j]
+        before = part[0, j]
+        count = before + 1.0
+        delta = row[j] - part[1, j] if there else 0.0
+        share = delta / count
+        term = delta * share * before
+        two, three = part[2, j], part[3, j]
+        part[4, j] += share * (share * (term * (count * count - 3.0 * count + 3.0) + 6.0 * two) - 4.0 * three)
+        part[3, j] = three + share * (term * (count - 2.0) - 3.0 * two)
+        part[2, j] = two + term
+        part[1, j] += share
+        part[0, j] = count if there else before
+
+
+@compiled
+def _answer_four(first, second, row, minimum, out):
+    "The kurtosis of the window that two parts make; NaN as in `_answer`."
+    for j in range(row.shape[0]):
+        a, b = first[0, j], second[0, j]
+        n, delta = a + b, second[1, j] - first[1, j]
+        share = b / max(n, 1.0)
+        own = 1.0 - share
+        both, square = delta * delta * a * share, delta * delta
+        two, four = first[2, j] + second[2, j] + both, first[4, j] + second[4, j] + both * square * (own * own - own * share + share * share)
+        four += 6.0 * square * (own * own * second[2, j] + share * share * first[2, j]) + 4.0 * delta * (own * second[3, j] - share * first[3, j])
+        found = (n - 1.0) / ((n - 2.0) * (n - 3.0)) * ((n + 1.0) * n * (four / two / two) - 3.0 * (n - 1.0))
+        out[j] = found if row[j] == row[j] and n >= minimum and two > 0.0 and abs(found) < np.inf else np.nan
 
 
 @compiled
 def _kurtoses(values, window, minimum):
     "The adjusted excess kurtosis of every window."
     rows, columns = values.shape
-    out, one, whole = np.full((rows, columns), np.nan), np.zeros((5, columns)), np.zeros((5, columns))
-    head, tails = np.zeros((5, columns)), np.zeros((window + 1, 5, columns))
+    out, head, tails = np.empty((rows, columns)), np.zeros((5, columns)), np.zeros((window + 1, 5, columns))
     for t in range(rows):
         place = t % window
         if place == 0:
             head[:] = 0.0
             for k in range(window - 1, 0, -1) if t > 0 else range(0):
                 tails[k] = tails[k + 1]
-                for j in range(columns):
-                    one[0, j], one[1, j] = 1.0, values[t - window + k, j]
-                    if one[1, j] == one[1, j]:
-                        _join_four(tails[k], one, j, tails[k])
-        for j in range(columns):
-            one[0, j], one[1, j] = 1.0, values[t, j]
-            if one[1, j] == one[1, j]:
-                _join_four(head, one, j, head)
-                _join_four(tails[place + 1], head, j, whole)
-                n, squares = whole[0, j], whole[2, j]
-                if n >= minimum and squares > 0.0:
-                    found = (n - 1.0) / ((n - 2.0) * (n - 3.0)) * ((n + 1.0) * n * (whole[4, j] / squares / squares) - 3.0 * (n - 1.0))
-                    out[t, j] = found if abs(found) < np.inf else np.nan
+                _push_four(tails[k], values[t - window + k])
+        _push_four(head, values[t])
+        _answer_four(head, tails[place + 1], values[t], minimum, out[t])
     return out
 
 # %% ../../nbs/features/02_rolling.ipynb #773c2b40
@@ -217,8 +218,7 @@ def rolling_kurtosis(
 ) -> Panel:  # no unit, 0 for a normal distribution; NaN as in `rolling_mean`, and for a constant
     "The adjusted sample excess kurtosis of the last `window` rows."
     rows, enough = check_window(window, minimum, 4)
-    values = to_matrix(panel)
-    return like_panel(panel, _kurtoses(values, max(min(rows, len(values)), 1), enough))
+    return like_panel(panel, by_blocks(panel, lambda values: _kurtoses(values, max(min(rows, len(values)), 1), enough)))
 
 # %% ../../nbs/features/02_rolling.ipynb #aab95eb1
 def rolling_zscore(

@@ -9,7 +9,7 @@ __all__ = ['rolling_lowest', 'rolling_highest', 'rolling_quantile', 'rolling_med
 import numpy as np
 
 from ..core.errors import ParameterError
-from .panels import Panel, check_window, like_panel, to_matrix
+from .panels import Panel, by_blocks, check_window, like_panel, to_matrix
 from ..utils.machine_code import compiled
 
 # %% ../../nbs/features/02a_rolling_order.ipynb #f5597cd9
@@ -111,8 +111,7 @@ def _extremes(values, window, minimum, sign):
 def _extreme(panel: Panel, window: int, minimum: int | None, sign: float) -> Panel:
     "Check what was given and roll."
     rows, enough = check_window(window, minimum)
-    values = to_matrix(panel)
-    return like_panel(panel, _extremes(values, max(min(rows, len(values)), 1), enough, sign))
+    return like_panel(panel, by_blocks(panel, lambda values: _extremes(values, max(min(rows, len(values)), 1), enough, sign)))
 
 
 def rolling_lowest(

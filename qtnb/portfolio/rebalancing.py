@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Moment', 'Rule', 'Calendar', 'EveryRows', 'VolatilityMove', 'TargetMove', 'DriftBand', 'nearest_inside', 'Partly',
-           'AnyOf', 'AllOf', 'NotBefore', 'Rebalanced', 'simulate_rebalancing', 'month_begins']
+           'AnyOf', 'AllOf', 'NotBefore', 'Rebalanced', 'month_begins', 'simulate_rebalancing']
 
 # %% ../../nbs/portfolio/40_rebalancing.ipynb #407f4bff
 import math
@@ -161,7 +161,7 @@ def nearest_inside(
     shift = kinks[place - 1] + (kinks[place] - kinks[place - 1]) * ((total - sums[place - 1]) / rise if rise > 0.0 else 0.0)
     return np.clip(held + shift, low, high)
 
-# %% ../../nbs/portfolio/40_rebalancing.ipynb #c662e2f6
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #32385300
 @dataclass(frozen=True)
 class Partly:
     "Go a fraction of the way."
@@ -189,7 +189,7 @@ class AnyOf:
         "The first answer that is one."
         return next((found for rule in self.rules if (found := rule.weights(now)) is not None), None)
 
-
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #1f331215
 @dataclass(frozen=True)
 class AllOf:
     "Trade when all rules do; the last one says to which weights."
@@ -222,7 +222,7 @@ class NotBefore:
         "The rule's answer, once enough rows have gone by."
         return None if 0 <= now.last_row and now.row - now.last_row < self.rows else self.rule.weights(now)
 
-# %% ../../nbs/portfolio/40_rebalancing.ipynb #9b6acc2a
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #e9559393
 @dataclass(frozen=True, eq=False)
 class Rebalanced:
     "What a rule did over time."
@@ -243,7 +243,31 @@ class Rebalanced:
         from_ = int(np.argmax(self.turnover.to_numpy() > 0.0))
         return float((self.weights - self.target).iloc[from_:].abs().sum(axis=1).mean())
 
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #e8edfcf9
+def _read(returns: pd.DataFrame, target: pd.Series | pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    "Returns and targets as arrays, checked."
+    moves = returns.to_numpy(dtype=np.float64)
+    if not len(moves) or (moves < -1.0).any() or np.isinf(moves).any():
+        raise DataError("`returns` has no row, or one below -1 or infinite; simple returns are finite and at least -1.")
+    given: Any = target
+    frame = pd.DataFrame([given] * len(returns), returns.index) if isinstance(given, pd.Series) else given
+    strange = frame.columns.symmetric_difference(returns.columns)
+    if len(strange) or not frame.index.equals(returns.index):
+        raise DataError(f"`target` has other assets or rows than `returns` ({strange[0]!r} first); both need the same." if len(strange) else
+                        "`target` has other rows than `returns`; both need the same, with NaN where nothing new is wanted.")
+    return moves, frame[returns.columns].ffill().to_numpy(dtype=np.float64)
 
+
+def month_begins(
+    index: pd.Index,  # rows
+) -> np.ndarray:  # (T,) True at the first row of each month, but for the first of all; all False without dates
+    "Where months begin."
+    if not isinstance(index, pd.DatetimeIndex):
+        return np.zeros(len(index), dtype=bool)
+    month = index.year * 12 + index.month
+    return np.concatenate([[False], np.diff(month) != 0])
+
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #105559e3
 def simulate_rebalancing(
     returns: pd.DataFrame,  # (T, N) simple returns per row, decimal
     target: pd.Series | pd.DataFrame,  # (N,) for all rows, or (T, N); rows of NaN keep the last one
@@ -278,27 +302,3 @@ def simulate_rebalancing(
         pd.DataFrame(table, rows, returns.columns), pd.Series(gains, rows, name="return"), pd.Series(traded, rows, name="turnover"),
         pd.Series(paid, rows, name="cost"), pd.DataFrame(wanted, rows, returns.columns),
     )
-
-
-def _read(returns: pd.DataFrame, target: pd.Series | pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    "Returns and targets as arrays, checked."
-    moves = returns.to_numpy(dtype=np.float64)
-    if not len(moves) or (moves < -1.0).any() or np.isinf(moves).any():
-        raise DataError("`returns` has no row, or one below -1 or infinite; simple returns are finite and at least -1.")
-    given: Any = target
-    frame = pd.DataFrame([given] * len(returns), returns.index) if isinstance(given, pd.Series) else given
-    strange = frame.columns.symmetric_difference(returns.columns)
-    if len(strange) or not frame.index.equals(returns.index):
-        raise DataError(f"`target` has other assets or rows than `returns` ({strange[0]!r} first); both need the same." if len(strange) else
-                        "`target` has other rows than `returns`; both need the same, with NaN where nothing new is wanted.")
-    return moves, frame[returns.columns].ffill().to_numpy(dtype=np.float64)
-
-
-def month_begins(
-    index: pd.Index,  # rows
-) -> np.ndarray:  # (T,) True at the first row of each month, but for the first of all; all False without dates
-    "Where months begin."
-    if not isinstance(index, pd.DatetimeIndex):
-        return np.zeros(len(index), dtype=bool)
-    month = index.year * 12 + index.month
-    return np.concatenate([[False], np.diff(month) != 0])

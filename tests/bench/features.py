@@ -45,8 +45,11 @@ def measure(panel: pd.DataFrame, pl: Any, name: str, case: tuple[Callable[..., A
     table = None if pl is None else pl.from_pandas(panel)
     pd.testing.assert_frame_equal(ours(panel, window), getattr(panel.rolling(window), theirs)(**options), rtol=1e-6, atol=1e-8)
     polars = applied = float("nan")
-    if pl is not None and theirs not in ("skew", "kurt", "rank"):  # polars' skew and kurtosis have no adjustment by default, and its rank is no share
-        polars = median_seconds(lambda: table.select(getattr(pl.all(), f"rolling_{theirs}")(window)))
+    if pl is not None and theirs != "rank":  # its rank is no share
+        word, more = ("kurtosis" if theirs == "kurt" else theirs), ({"bias": False} if theirs in ("skew", "kurt") else {})
+        ask = getattr(pl.all(), f"rolling_{word}")(window, **more)
+        np.testing.assert_allclose(ours(panel, window), table.select(ask).to_numpy(), rtol=1e-6, atol=1e-8)
+        polars = median_seconds(lambda: table.select(ask))
     if plain is not None:
         applied = median_seconds(lambda: panel.iloc[:, :APPLIED].rolling(window).apply(plain, raw=True), 1) * COLUMNS / APPLIED
     pandas = median_seconds(lambda: getattr(panel.rolling(window), theirs)(**options), SLOW if theirs in ("median", "rank") else REPEATS)

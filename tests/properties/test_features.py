@@ -24,6 +24,19 @@ from qtnb.features.indicators import (
     true_range,
     williams_r,
 )
+from qtnb.features.indicators_channels import bollinger_percent_b, bollinger_width, donchian_channel, ichimoku, keltner_channel
+from qtnb.features.indicators_trend import (
+    aroon,
+    commodity_channel,
+    directional_movement,
+    linear_average,
+    parabolic_sar,
+    rate_of_change,
+    stochastic_rsi,
+    trix,
+    typical_price,
+)
+from qtnb.features.indicators_volume import money_flow, rolling_vwap, session_vwap
 from qtnb.features.ranges import garman_klass_volatility, parkinson_volatility, rogers_satchell_volatility, yang_zhang_volatility
 from qtnb.features.returns import drawdown, log_returns, simple_returns
 from qtnb.features.rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility, rolling_zscore
@@ -32,7 +45,7 @@ from qtnb.features.rolling_pairs import rolling_beta, rolling_correlation
 from qtnb.features.signals.mean_reversion import half_life, ou_score, reversion_score
 from qtnb.features.signals.microstructure import bulk_share, roll_spread, tick_signs
 from qtnb.features.signals.momentum import cross_sectional_momentum, ex_ante_volatility, time_series_momentum
-from qtnb.features.weighted import weighted_mean, weighted_volatility, weighted_zscore
+from qtnb.features.weighted import weighted_beta, weighted_correlation, weighted_mean, weighted_volatility, weighted_zscore
 
 
 def _to_a_wave(feature: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,11 +86,28 @@ INDICATORS: list[Callable[[Any], Any]] = [
     partial(relative_strength, window=5),
     lambda closes: macd(closes, 3, 6, 4).histogram,
     lambda closes: bollinger_bands(closes, 3).upper,
-    lambda closes: on_balance_volume(closes, closes),
+    lambda closes: on_balance_volume(closes, np.abs(closes)),
     _on_bars(true_range),
     _on_bars(average_true_range, window=5),
     _on_bars(stochastic, "d", window=3, smooth=2, again=2),
     _on_bars(williams_r, window=4),
+    partial(linear_average, window=3),
+    partial(rate_of_change, window=3),
+    partial(trix, window=3),
+    lambda closes: stochastic_rsi(closes, 5, 3, 2, 2).d,
+    _on_bars(typical_price),
+    _on_bars(commodity_channel, window=4),
+    *(_on_bars(directional_movement, line, window=4) for line in ("adx", "plus", "minus")),
+    lambda closes: aroon(closes * 1.01, closes * 0.99, 3).oscillator,
+    lambda closes: parabolic_sar(closes * 1.01, closes * 0.99),
+    lambda closes: donchian_channel(closes * 1.01, closes * 0.99, 3).middle,
+    _on_bars(keltner_channel, "upper", window=4, range_window=3),
+    partial(bollinger_percent_b, window=3),
+    partial(bollinger_width, window=3),
+    *(lambda closes, line=line: getattr(ichimoku(closes * 1.01, closes * 0.99, 2, 3, 4, 2), line) for line in ("base", "leading_a", "leading_b")),
+    lambda closes: money_flow(closes * 1.01, closes * 0.99, closes, np.abs(closes), 3),
+    lambda closes: rolling_vwap(closes, np.abs(closes), 3),
+    lambda closes: session_vwap(closes, np.abs(closes), np.arange(len(closes)) // 7),
 ]
 
 
@@ -110,6 +140,8 @@ FEATURES: list[Callable[[Any], Any]] = [
     partial(weighted_mean, halflife=5),
     partial(weighted_volatility, halflife=2.5),
     partial(weighted_zscore, halflife=4),
+    lambda panel: weighted_beta(panel, np.sin(np.arange(len(panel)) + 0.5), 4),
+    lambda panel: weighted_correlation(panel, np.sin(np.arange(len(panel)) + 0.5), 4),
     partial(cross_sectional_momentum, lookback=10, skip=2),
     partial(cross_sectional_momentum, lookback=10, skip=2, bridge=3),
     partial(ex_ante_volatility, minimum=10),
@@ -199,6 +231,33 @@ def test_a_window_out_of_bounds_is_refused(feature: Callable[..., Any], window: 
         feature(_prices(1), window)
 
 
+WINDOWED_INDICATORS: list[Callable[[Any, Any], Any]] = [
+    linear_average,
+    rate_of_change,
+    trix,
+    lambda closes, window: stochastic_rsi(closes, window).k,
+    lambda closes, window: commodity_channel(closes * 1.01, closes * 0.99, closes, window),
+    lambda closes, window: directional_movement(closes * 1.01, closes * 0.99, closes, window).plus,
+    lambda closes, window: aroon(closes * 1.01, closes * 0.99, window).up,
+    lambda closes, window: donchian_channel(closes * 1.01, closes * 0.99, window).lower,
+    lambda closes, window: keltner_channel(closes * 1.01, closes * 0.99, closes, window).lower,
+    bollinger_percent_b,
+    bollinger_width,
+    lambda closes, window: money_flow(closes * 1.01, closes * 0.99, closes, closes, window),
+    lambda closes, window: rolling_vwap(closes, closes, window),
+]
+
+
+@pytest.mark.parametrize("indicator", WINDOWED_INDICATORS)
+def test_an_indicator_longer_than_the_data_has_no_value_and_bad_windows_are_refused(indicator: Callable[[Any, Any], Any]) -> None:
+    assert indicator(_prices(1), 61).isna().all(axis=None)
+    assert indicator(np.zeros((0, 2)), 5).shape == (0, 2)
+    assert indicator(_prices(1), 3)["A"].notna().any() and indicator(_prices(1), 10**12).isna().all(axis=None)
+    for window in (0, -3, 2.5, True, None, "20"):
+        with pytest.raises(ParameterError, match="`window` was"):
+            indicator(_prices(1), window)
+
+
 @pytest.mark.parametrize("feature", WINDOWED[:11])
 @pytest.mark.parametrize("window", [4, 7, 20])
 def test_nothing_stays_behind_of_what_has_left_the_window(feature: Callable[..., Any], window: int) -> None:
@@ -214,6 +273,16 @@ def test_a_constant_has_no_volatility_and_no_zscore() -> None:
         values = np.full((40, 1), constant)
         assert (rolling_mean(values, 7)[6:] == constant).all() and (rolling_volatility(values, 7)[6:] == 0).all()
         assert np.isnan(rolling_zscore(values, 7)).all() and np.isnan(rolling_skew(values, 7)).all()
+
+
+@pytest.mark.parametrize("feature", WINDOWED[:8])
+def test_a_wide_panel_has_the_bits_of_its_columns(feature: Callable[..., Any]) -> None:
+    """Wide panels are worked through in blocks of columns, whatever their layout in memory."""
+    rng = np.random.default_rng(1)
+    values = np.where(rng.random((40, 300)) < 0.1, np.nan, rng.normal(0, 1, (40, 300)))
+    alone = np.column_stack([feature(values[:, j], 7, minimum=4) for j in range(300)])
+    for panel in (values, np.asfortranarray(values), pd.DataFrame(values), pd.DataFrame({j: values[:, j] for j in range(300)})):
+        np.testing.assert_array_equal(feature(panel, 7, minimum=4), alone)
 
 
 MOMENTS = [(rolling_sum, "sum"), (rolling_mean, "mean"), (rolling_volatility, "std"), (rolling_skew, "skew"), (rolling_kurtosis, "kurt")]
@@ -247,6 +316,20 @@ def test_exponential_weights_are_those_of_pandas(halflife: float) -> None:
     pd.testing.assert_frame_equal(weighted_mean(prices, halflife), theirs.mean().where(prices.notna()), rtol=1e-12)
     pd.testing.assert_frame_equal(weighted_volatility(prices, halflife), theirs.std().where(prices.notna()), rtol=1e-10)
     pd.testing.assert_frame_equal(weighted_zscore(prices, halflife), ((prices - theirs.mean()) / theirs.std()), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("halflife", [0.5, 3, 40])
+def test_weighted_pairs_are_those_of_pandas(halflife: float) -> None:
+    """Reference: pandas' ewm of the rows in which both sides have a value."""
+    returns, market = _prices(11).pct_change(fill_method=None), _prices(12)["A"].pct_change(fill_method=None)
+    beta, correlation = weighted_beta(returns, market, halflife), weighted_correlation(returns, market, halflife)
+    for name in "ABC":
+        both = returns[name].notna() & market.notna()
+        x, y = returns.loc[both, name], market[both]
+        theirs = x.ewm(halflife=halflife)
+        expected = theirs.cov(y, bias=True) / y.ewm(halflife=halflife).var(bias=True)
+        pd.testing.assert_series_equal(beta[name].dropna(), expected[1:], check_names=False, check_freq=False, rtol=1e-8)
+        pd.testing.assert_series_equal(correlation[name].dropna(), theirs.corr(y)[1:], check_names=False, check_freq=False, rtol=1e-8)
 
 
 @pytest.mark.parametrize(("window", "minimum"), [(1, 1), (5, 5), (20, 6), (90, 9)])

@@ -36,7 +36,7 @@ from qtnb.portfolio.mean_variance import mean_variance, minimum_tracking_error, 
 from qtnb.portfolio.programs import write_program
 from qtnb.portfolio.ratios import maximum_diversification, maximum_sharpe
 from qtnb.portfolio.risk_parity import risk_parity, risk_shares
-from qtnb.portfolio.solvers import Unsolvable, _by_clarabel, residual, scaled_program, solve_convex
+from qtnb.portfolio.solvers import Unsolvable, by_interior, residual, scaled_program, solve_convex
 from qtnb.portfolio.tails import minimum_cdar, minimum_cvar
 
 
@@ -116,9 +116,9 @@ def test_two_solvers_agree(case: Any, cost: float) -> None:
         ours = solve_convex(program)
     except Unsolvable:
         with pytest.raises(Unsolvable):
-            _by_clarabel(scaled)
+            by_interior(scaled)
         return
-    other = _by_clarabel(scaled)
+    other = by_interior(scaled)
     value = 0.5 * other.x @ program.whole_quadratic @ other.x + program.linear @ other.x
     size = max(abs(value), float(np.abs(program.linear).max()))
     assert ours.objective <= value + 1e-6 * size and residual(scaled, other) < 1e-4

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ...core.errors import DataError, ParameterError
-from ..panels import Panel, check_count, check_window, like_panel
-from .microstructure import to_matrices, window_sums
+from ..panels import Panel, check_count, check_window, like_panel, to_matrices
+from .microstructure import window_sums
 
 # %% ../../../nbs/features/13a_signals_order_book.ipynb #5c8ab110
 def _quotes(bid: Panel, ask: Panel, bid_size: Panel, ask_size: Panel) -> list[np.ndarray]:
