@@ -21,6 +21,7 @@ from qtnb.core.errors import DataError, DataWarning, QtnbError
 from qtnb.data.loader import get_bars
 from qtnb.strategies.base import Strategy, WeightStrategy
 from qtnb.strategies.base import check_lookahead as check_table
+from qtnb.strategies.machine_learning import MachineLearning
 from qtnb.strategies.registry import STRATEGIES
 from qtnb.strategies.sma_cross import SmaCross
 from qtnb.strategies.trend import TrendFollowing
@@ -300,6 +301,9 @@ def real() -> Bars:
 
 
 BUNDLED: dict[str, tuple[Any, str, int]] = {  # made how, a start, rows of history that the rule can need
+    "machine_learning": (  # the history of a fit, the label, the embargo, a year of features, and a month since the last fit
+        lambda: MachineLearning(year=60, history=90, horizon=10, embargo=2, least=60, top=1, refit="month"), "2004-06-01", 90 + 60 + 23,
+    ),
     "sma_cross": (lambda: SmaCross(fast=10, slow=50), "2004-06-01", 51),
     "trend": (lambda: TrendFollowing(lookback=60, centre=5.0), "2004-06-01", 61),
     "xmom_crosssec": (lambda: CrossSectionalMomentum(top=2, lookback=120, skip=10), "2004-06-01", 160),

@@ -35,6 +35,7 @@ from qtnb.live.exec_engine import LiveSession, SessionOptions
 from qtnb.live.replay import ReplayReport, replay
 from qtnb.live.state_store import JournalFile, SqliteJournal, verify
 from qtnb.strategies.base import Strategy
+from qtnb.strategies.machine_learning import MachineLearning
 from qtnb.strategies.sma_cross import SmaCross
 from qtnb.strategies.trend import TrendFollowing
 from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum
@@ -132,6 +133,20 @@ def test_trend() -> None:
     twins = run_twins(TrendFollowing, bars, **terms)
     assert_same(twins)
     compiled = Backtest(TrendFollowing(), bars, path="compiled", **terms).run()
+    assert compiled.manifest["path"] == "compiled" and twins.lived.differences(compiled, PARTS) == []
+    assert len(compiled.fills) > 50 and (compiled.positions < 0.0).any(axis=None)
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+@pytest.mark.parametrize("label", ["forward", "triple_barrier"])
+def test_machine_learning(label: str) -> None:
+    """All fits at once in the back-test, as the months come in the session: the same models, orders and equity."""
+    bars = sample(["AIG", "EEM", "QQQ", "USO"], "2009-01-02", "2011-12-30", adjust="all")
+    terms: dict[str, Any] = {"cash": 1_000_000.0, "costs": Bps(5), "slippage": BpsSlippage(2)}
+    make = partial(MachineLearning, label=label, year=120, history=252)
+    twins = run_twins(make, bars, **terms)
+    assert_same(twins)
+    compiled = Backtest(make(), bars, path="compiled", **terms).run()
     assert compiled.manifest["path"] == "compiled" and twins.lived.differences(compiled, PARTS) == []
     assert len(compiled.fills) > 50 and (compiled.positions < 0.0).any(axis=None)
 

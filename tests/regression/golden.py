@@ -41,6 +41,10 @@ CASES: dict[str, dict[str, Any]] = {
     "trend, without short sales, costs, slippage and a cap": {
         "symbols": STOCKS, "adjust": "all", "parameters": {"short": False, "lookback": 126, "centre": 20.0}, "rough": True,
     },
+    "machine_learning": {"symbols": STOCKS, "adjust": "all", "parameters": {"refit": "year"}},
+    "machine_learning, classes by barriers, without short sales, costs, slippage and a cap": {
+        "symbols": STOCKS, "adjust": "all", "parameters": {"label": "triple_barrier", "refit": "year", "short": False, "history": 504}, "rough": True,
+    },
 }  # fmt: skip
 
 
