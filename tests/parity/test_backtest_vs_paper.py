@@ -36,6 +36,7 @@ from qtnb.live.replay import ReplayReport, replay
 from qtnb.live.state_store import JournalFile, SqliteJournal, verify
 from qtnb.strategies.base import Strategy
 from qtnb.strategies.machine_learning import MachineLearning
+from qtnb.strategies.market_maker import MarketMaker
 from qtnb.strategies.sma_cross import SmaCross
 from qtnb.strategies.trend import TrendFollowing
 from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum
@@ -149,6 +150,17 @@ def test_machine_learning(label: str) -> None:
     compiled = Backtest(make(), bars, path="compiled", **terms).run()
     assert compiled.manifest["path"] == "compiled" and twins.lived.differences(compiled, PARTS) == []
     assert len(compiled.fills) > 50 and (compiled.positions < 0.0).any(axis=None)
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+def test_market_maker() -> None:
+    """Two post-only orders a symbol, moved and refused: on bars the same in a session."""
+    bars = sample(["AIG", "IBM"], "2004-06-01", "2006-12-29", adjust="all")
+    make = partial(MarketMaker, gamma=1e-4, kappa=0.05, horizon=86_400.0, window=20, size=10.0)
+    twins = run_twins(make, bars, cash=100_000.0, costs=PerShare(0.005), slippage=BpsSlippage(2))
+    assert_same(twins)
+    assert len(twins.lived.fills) > 100 and (twins.lived.positions < 0.0).any(axis=None) and twins.lived.positions.abs().max().max() <= 100.0
+    assert set(twins.lived.orders["status"]) >= {"filled", "canceled"}
 
 
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
