@@ -122,12 +122,15 @@ def make_estimator(
     boosting = ensemble.GradientBoostingClassifier if classes else ensemble.GradientBoostingRegressor
     return boosting(n_estimators=60, max_depth=2, learning_rate=0.05, min_samples_leaf=0.02, subsample=0.5, random_state=seed)
 
-# %% ../../nbs/strategies/03_learning.ipynb #f1936a37
+# %% ../../nbs/strategies/03_learning.ipynb #9acb3066
 def _score(model: Any, table: np.ndarray) -> np.ndarray:
     "One number per row."
-    if not hasattr(model, "predict_proba"):
-        return np.asarray(model.predict(table), dtype=np.float64).reshape(-1)
-    return model.predict_proba(table) @ np.sign(np.asarray(model.classes_, dtype=np.float64))
+    if hasattr(model, "predict_proba"):
+        return model.predict_proba(table) @ np.sign(np.asarray(model.classes_, dtype=np.float64))
+    found = np.asarray(model.predict(table), dtype=np.float64)
+    if found.size != len(table):
+        raise DataError(f"{type(model).__name__} predicted the shape {found.shape} for {len(table)} rows; `predict` gives one number for each row.")
+    return found.reshape(-1)
 
 
 @cache

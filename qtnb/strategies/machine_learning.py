@@ -104,8 +104,8 @@ def hold_ranked(
     gross = float(np.abs(row).sum())
     return row * min(1.0, limit / gross) if gross > 0.0 else row
 
-# %% ../../nbs/strategies/14_machine_learning.ipynb #253cadbe
-def _checked(estimator: Any) -> str:
+# %% ../../nbs/strategies/14_machine_learning.ipynb #c609e60d
+def _checked(estimator: Any, label: Any) -> str:
     "The text of an estimator that was given as an object; ParameterError when it is none."
     lacking = [name for name in ("fit", "predict") if not callable(getattr(estimator, name, None))]
     if lacking or isinstance(estimator, type):
@@ -116,9 +116,12 @@ def _checked(estimator: Any) -> str:
     if " at 0x" in text:
         raise ParameterError(f"parameter 'estimator' of 'machine_learning' was {text}, which nothing but its address tells from others; "
                              "give its class a `__repr__` with its settings.")
+    if hasattr(estimator, "predict_proba") and label == "forward":
+        raise ParameterError(f"parameter 'estimator' of 'machine_learning' was {text}, a classifier, and 'label' was 'forward', a number; "
+                             "pass label='triple_barrier', or an estimator of numbers.")
     return text if "(" in text else f"{text}()"
 
-# %% ../../nbs/strategies/14_machine_learning.ipynb #3e578693
+# %% ../../nbs/strategies/14_machine_learning.ipynb #1195bdd1
 class _Learning(WeightStrategy):
     "The part of the strategy that learns."
 
@@ -128,7 +131,7 @@ class _Learning(WeightStrategy):
     def __init__(self, *, estimator: Any = "ridge", **values: Any):
         "Check the parameters; `estimator` is a name, or an object with `fit` and `predict`."
         self._own = None if isinstance(estimator, str) else estimator
-        super().__init__(estimator=estimator if isinstance(estimator, str) else _checked(estimator), **values)
+        super().__init__(estimator=estimator if isinstance(estimator, str) else _checked(estimator, values.get("label", "forward")), **values)
         if self._own is None and self.parameters.estimator not in ESTIMATORS:
             raise ParameterError(f"parameter 'estimator' of {self.name!r} was the text {estimator!r}; "
                                  f"pass the object itself, or one of {', '.join(ESTIMATORS)}.")
