@@ -5969,6 +5969,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'qtnb/strategies/market_maker.py'),
                                               'qtnb.strategies.market_maker.MarketMaker.on_quote': ( 'strategies/market_maker.html#marketmaker.on_quote',
                                                                                                      'qtnb/strategies/market_maker.py'),
+                                              'qtnb.strategies.market_maker.MarketMaker.on_start': ( 'strategies/market_maker.html#marketmaker.on_start',
+                                                                                                     'qtnb/strategies/market_maker.py'),
                                               'qtnb.strategies.market_maker.MarketMaker.on_stop': ( 'strategies/market_maker.html#marketmaker.on_stop',
                                                                                                     'qtnb/strategies/market_maker.py'),
                                               'qtnb.strategies.market_maker.MarketMakerParameters': ( 'strategies/market_maker.html#marketmakerparameters',

@@ -152,11 +152,19 @@ class _Quoting(Strategy):
         elif abs(round(state.order.limit_price / tick) - ticks) > self.parameters.requote:
             ctx.replace(state.order.client_order_id, limit_price=price)
 
-# %% ../../nbs/strategies/15_market_maker.ipynb #d2909077
+# %% ../../nbs/strategies/15_market_maker.ipynb #0db198f5
 class MarketMaker(_Quoting):
     "Quote around a price that leans against the inventory."
 
     name = "market_maker"
+
+    def on_start(self, ctx: Context) -> None:
+        "Refuse a size that no order can have."
+        for symbol in ctx.symbols:
+            lots = self.parameters.size / ctx.instruments[symbol].lot_size
+            if round(lots) < 1 or abs(lots - round(lots)) > 1e-9 * lots:
+                raise ParameterError(f"parameter 'size' of {self.name!r} was {self.parameters.size!r}, and {symbol!r} trades in lots of "
+                                     f"{ctx.instruments[symbol].lot_size!r}; a quote is a whole number of lots, so pass a multiple.")
 
     def _see(self, ctx: Context, symbol: str, twice: int, best: tuple[int | None, int | None]) -> None:
         "A new middle: measure it and quote, once the window is full."
