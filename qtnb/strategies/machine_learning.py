@@ -26,9 +26,7 @@ from ..features.labeling.triple_barrier import Barriers, triple_barrier
 from ..features.returns import simple_returns
 from ..features.rolling import rolling_volatility
 from .base import Decisions, StrategyParameters, WeightStrategy, check_decisions
-from qtnb.strategies.learning import (
-    ESTIMATORS, Fit, Samples, fit_samples, make_estimator, make_samples, price_features,
-)
+from .learning import ESTIMATORS, Fit, Samples, fit_samples, make_estimator, make_samples, price_features
 
 # %% ../../nbs/strategies/14_machine_learning.ipynb #a07d7a70
 class MachineLearningParameters(StrategyParameters):
