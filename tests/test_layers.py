@@ -47,7 +47,7 @@ THIRD_PARTY = {
     "portfolio": PLAIN | {"arch", "bokeh", "clarabel", "daqp", "scipy"},
     "risk": PLAIN | {"bokeh", "scipy"},
     "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "scipy", "statsmodels"},
-    "strategies": PLAIN | {"numba", "statsmodels"},
+    "strategies": PLAIN | {"numba", "sklearn", "statsmodels", "threadpoolctl"},
     "reporting": PLAIN | {"bokeh", "IPython", "ipywidgets", "jinja2"},
     "backtest": PLAIN | {"bokeh", "cloudpickle", "distributed", "numba", "optuna", "pyarrow", "scipy", "tqdm"},
     "live": PLAIN | {"tqdm"},

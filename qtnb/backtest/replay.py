@@ -88,7 +88,7 @@ def quotes_of(
     if trades is None:
         return Quotes(instrument, ts, *(own[c].to_numpy(np.float64) for c in ("bid", "ask", "bid_size", "ask_size")))
     hits = trades.xs(instrument.symbol, level="symbol")
-    side = hits["aggressor"].map({"buy": 1.0, "sell": -1.0}).fillna(0.0).to_numpy(np.float64)
+    side = hits["aggressor"].map({1: 1.0, -1: -1.0, "buy": 1.0, "sell": -1.0}).fillna(0.0).to_numpy(np.float64)
     stamps = np.concatenate([hits.index.as_unit("ns").asi8, ts])
     order = np.argsort(stamps, kind="stable")
     kind = np.concatenate([np.ones(len(hits), np.int8), np.zeros(len(own), np.int8)])

@@ -26,6 +26,8 @@ def strategy_fault(
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", group="qtnb.strategies", fits=strategy_fault)
 STRATEGIES.register("optimized_portfolio", "qtnb.strategies.optimized:OptimizedPortfolio")
 STRATEGIES.register("mr_pairs", "qtnb.strategies.mr_pairs:PairsTrading")
+STRATEGIES.register("machine_learning", "qtnb.strategies.machine_learning:MachineLearning")
+STRATEGIES.register("market_maker", "qtnb.strategies.market_maker:MarketMaker")
 STRATEGIES.register("sma_cross", "qtnb.strategies.sma_cross:SmaCross")
 STRATEGIES.register("trend", "qtnb.strategies.trend:TrendFollowing")
 STRATEGIES.register("xmom_crosssec", "qtnb.strategies.xmom_crosssec:CrossSectionalMomentum")

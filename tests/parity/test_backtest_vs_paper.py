@@ -37,6 +37,8 @@ from qtnb.live.state_store import JournalFile, SqliteJournal, verify
 from qtnb.risk.limits import GrossLimit, LiquidityLimit, NameLimit, NetLimit
 from qtnb.risk.stops import DrawdownStop, LossStop, OrderCountLimit, ParticipationLimit, TurnoverLimit
 from qtnb.strategies.base import Strategy
+from qtnb.strategies.machine_learning import MachineLearning
+from qtnb.strategies.market_maker import MarketMaker
 from qtnb.strategies.mr_pairs import PairsTrading
 from qtnb.strategies.optimized import OptimizedPortfolio
 from qtnb.strategies.sma_cross import SmaCross
@@ -165,6 +167,31 @@ def test_mr_pairs() -> None:
     compiled = Backtest(make(), bars, path="compiled", **terms).run()
     assert compiled.manifest["path"] == "compiled" and twins.lived.differences(compiled, PARTS) == []
     assert len(compiled.fills) > 100 and (compiled.positions < 0.0).any(axis=None)
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+@pytest.mark.parametrize("label", ["forward", "triple_barrier"])
+def test_machine_learning(label: str) -> None:
+    """All fits at once in the back-test, as the months come in the session: the same models, orders and equity."""
+    bars = sample(["AIG", "EEM", "QQQ", "USO"], "2009-01-02", "2011-12-30", adjust="all")
+    terms: dict[str, Any] = {"cash": 1_000_000.0, "costs": Bps(5), "slippage": BpsSlippage(2)}
+    make = partial(MachineLearning, label=label, year=120, history=252)
+    twins = run_twins(make, bars, **terms)
+    assert_same(twins)
+    compiled = Backtest(make(), bars, path="compiled", **terms).run()
+    assert compiled.manifest["path"] == "compiled" and twins.lived.differences(compiled, PARTS) == []
+    assert len(compiled.fills) > 50 and (compiled.positions < 0.0).any(axis=None)
+
+
+@pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")
+def test_market_maker() -> None:
+    """Two post-only orders a symbol, moved and refused: on bars the same in a session."""
+    bars = sample(["AIG", "IBM"], "2004-06-01", "2006-12-29", adjust="all")
+    make = partial(MarketMaker, gamma=1e-4, kappa=0.05, horizon=86_400.0, window=20, size=10.0)
+    twins = run_twins(make, bars, cash=100_000.0, costs=PerShare(0.005), slippage=BpsSlippage(2))
+    assert_same(twins)
+    assert len(twins.lived.fills) > 100 and (twins.lived.positions < 0.0).any(axis=None) and twins.lived.positions.abs().max().max() <= 100.0
+    assert set(twins.lived.orders["status"]) >= {"filled", "canceled"}
 
 
 @pytest.mark.filterwarnings("ignore::qtnb.core.errors.DataWarning")

@@ -54,6 +54,15 @@ CASES: dict[str, dict[str, Any]] = {
     "mr_pairs, monthly, nearly by distance alone, costs, slippage and a cap": {
         "symbols": STOCKS, "adjust": "all", "parameters": {"renew": "month", "formation": 120, "level": 0.5, "correction": "none", "exit": 0.0}, "rough": True,
     },
+    "market_maker": {"symbols": ["IBM"], "adjust": "all", "parameters": {"gamma": 1e-4, "kappa": 0.02, "horizon": 86_400.0, "window": 20}},
+    "market_maker, costs, slippage and a cap": {
+        "symbols": ["IBM", "BAC", "AIG"], "adjust": "splits", "rough": True,
+        "parameters": {"gamma": 1e-4, "kappa": 0.05, "horizon": 86_400.0, "window": 60, "size": 100.0, "limit": 20, "requote": 5},
+    },
+    "machine_learning": {"symbols": STOCKS, "adjust": "all", "parameters": {"refit": "year"}},
+    "machine_learning, classes by barriers, without short sales, costs, slippage and a cap": {
+        "symbols": STOCKS, "adjust": "all", "parameters": {"label": "triple_barrier", "refit": "year", "short": False, "history": 504}, "rough": True,
+    },
 }  # fmt: skip
 
 
