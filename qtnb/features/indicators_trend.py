@@ -147,7 +147,7 @@ def directional_movement(
     lows: Panel,  # T x N, price
     closes: Panel,  # T x N, price
     window: int = 14,  # moves of Wilder's sums and bars of the average, >= 1
-) -> Direction[Panel]:  # NaN where the bar is missing, before enough moves, and while nothing has moved
+) -> Direction[Panel]:  # 0 to 100; NaN where the bar is missing, before enough moves, and while nothing has moved
     "Wilder's directional movement: ADX, +DI and -DI."
     rows = check_count("window", window)
     high, low, close = _bars(highs=highs, lows=lows, closes=closes)
@@ -191,7 +191,7 @@ def aroon(
     highs: Panel,  # T x N, price
     lows: Panel,  # T x N, price
     window: int = 14,  # rows back at most, >= 1; the window holds one row more
-) -> Aroon[Panel]:  # NaN in the first `window` rows and where a bar of the window is missing
+) -> Aroon[Panel]:  # per cent of the window; NaN in the first `window` rows and where a bar of the window is missing
     "Chande's Aroon: how fresh the highest high and the lowest low are."
     rows, (high, low) = check_count("window", window), to_matrices(highs=highs, lows=lows)
     high, low = (np.where(low <= high, values, np.nan) for values in (high, low))
