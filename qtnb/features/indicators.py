@@ -112,8 +112,10 @@ def bollinger_bands(
 def _bars(**panels: Panel) -> list[np.ndarray]:
     "The numbers of highs, lows and closes of the same rows and columns, NaN where a bar is missing or cannot be."
     high, low, close = to_matrices(**panels)
-    good = (low <= close) & (close <= high)
-    return [np.where(good, values, np.nan) for values in (high, low, close)]
+    bad = ~((low <= close) & (close <= high))
+    for values in (high, low, close):
+        np.copyto(values, np.nan, where=bad)
+    return [high, low, close]
 
 
 def true_range(

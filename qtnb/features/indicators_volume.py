@@ -10,7 +10,6 @@ import numpy as np
 
 from ..core.errors import DataError
 from ..core.sessions import Sessions
-from .indicators import _before
 from .indicators_trend import typical_price
 from .panels import Panel, check_window, like_panel, to_matrices
 from .rolling import rolling_sum
@@ -24,7 +23,25 @@ def _traded(prices: Panel, volumes: Panel) -> tuple[np.ndarray, np.ndarray]:
     if (volume < 0).any():
         raise DataError(f"`volumes` was {float(np.nanmin(volume))} at its lowest; volume is not negative; give what was traded.")
     gone = np.isnan(price) | np.isnan(volume)
-    return np.where(gone, np.nan, price), np.where(gone, np.nan, volume)
+    for values in (price, volume):
+        np.copyto(values, np.nan, where=gone)
+    return price, volume
+
+
+@compiled
+def _flows(prices, volumes):
+    "Money that flowed in and out of each row; NaN without a price before it."
+    rows, columns = prices.shape
+    inward, outward, last = np.full((rows, columns), np.nan), np.full((rows, columns), np.nan), np.full(columns, np.nan)
+    for t in range(rows):
+        for j in range(columns):
+            p = prices[t, j]
+            money = p * volumes[t, j]
+            if p == p:
+                if last[j] == last[j] and abs(money) < np.inf:
+                    inward[t, j], outward[t, j] = (money, 0.0) if p > last[j] else (0.0, money if p < last[j] else 0.0)
+                last[j] = p
+    return inward, outward
 
 
 def money_flow(
@@ -37,10 +54,7 @@ def money_flow(
     "The money flow index (MFI): the share of money that flowed in, over the last rows."
     rows, _ = check_window(window)
     price, volume = _traded(typical_price(highs, lows, closes), volumes)
-    with np.errstate(over="ignore"):
-        money = price * volume
-    move = np.where(np.isinf(money), np.nan, np.sign(price - _before(price)))
-    inward, outward = (rolling_sum(np.where(np.isnan(move), np.nan, np.where(move == side, money, 0.0)), rows) for side in (1.0, -1.0))
+    inward, outward = (rolling_sum(flow, rows) for flow in _flows(price, volume))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return like_panel(closes, np.where(inward + outward > 0.0, 100.0 * (inward / (inward + outward)), np.nan))
 
