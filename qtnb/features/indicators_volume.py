@@ -60,28 +60,20 @@ def money_flow(
 
 # %% ../../nbs/features/08c_indicators_volume.ipynb #caf5ff99
 @compiled
-def _weighed(prices, volumes, window, sessions):
-    "Volume-weighted prices of the last `window` rows, or with `window` 0 since the session began."
+def _weighed(prices, volumes, window):
+    "Volume-weighted prices of the last `window` rows; a missing row makes the sums missing."
     rows, columns = prices.shape
-    out = np.full((rows, columns), np.nan)
-    for j in range(columns):
-        mean, total, count, current = 0.0, 0.0, 0, -1
-        for t in range(rows):
-            if window == 0 and sessions[t] >= 0 and sessions[t] != current:
-                mean, total, current = 0.0, 0.0, sessions[t]
-            p, v = prices[t, j], volumes[t, j]
-            count = count + 1 if p == p else 0
-            if window > 0 and count >= window:
-                moved, total = 0.0, 0.0
-                for k in range(window):
-                    moved += volumes[t - k, j] * (prices[t - k, j] - p)
-                    total += volumes[t - k, j]
-                mean = p + moved / total
-            elif window == 0 and p == p and v > 0.0 and sessions[t] >= 0:
-                total += v
-                mean += (p - mean) * (v / total)
-            there = count >= window if window > 0 else p == p and sessions[t] >= 0
-            out[t, j] = mean if there and total > 0.0 and abs(mean) < np.inf else np.nan
+    out, moved, total = np.full((rows, columns), np.nan), np.empty(columns), np.empty(columns)
+    for t in range(window - 1, rows):
+        moved[:] = 0.0
+        total[:] = 0.0
+        for k in range(window):
+            for j in range(columns):
+                moved[j] += volumes[t - k, j] * (prices[t - k, j] - prices[t, j])
+                total[j] += volumes[t - k, j]
+        for j in range(columns):
+            mean = prices[t, j] + moved[j] / total[j]
+            out[t, j] = mean if total[j] > 0.0 and abs(mean) < np.inf else np.nan
     return out
 
 
@@ -93,9 +85,30 @@ def rolling_vwap(
     "The volume-weighted average price of the last `window` rows."
     rows, _ = check_window(window)
     price, volume = _traded(prices, volumes)
-    return like_panel(prices, _weighed(price, volume, rows, np.zeros(len(price), np.int64)))
+    return like_panel(prices, _weighed(price, volume, rows))
 
 # %% ../../nbs/features/08c_indicators_volume.ipynb #18610e01
+@compiled
+def _since_open(prices, volumes, sessions):
+    "Volume-weighted prices since the session of each row began."
+    rows, columns = prices.shape
+    out, mean, total, current = np.full((rows, columns), np.nan), np.zeros(columns), np.zeros(columns), -1
+    for t in range(rows):
+        if sessions[t] < 0:
+            continue
+        if sessions[t] != current:
+            current = sessions[t]
+            mean[:] = 0.0
+            total[:] = 0.0
+        for j in range(columns):
+            p, v = prices[t, j], volumes[t, j]
+            if v > 0.0:
+                total[j] += v
+                mean[j] += (p - mean[j]) * (v / total[j])
+            out[t, j] = mean[j] if p == p and total[j] > 0.0 and abs(mean[j]) < np.inf else np.nan
+    return out
+
+
 def session_vwap(
     prices: Panel,  # T x N intraday prices, times at the close of each bar; closes or typical prices
     volumes: Panel,  # T x N, units traded, >= 0
@@ -103,4 +116,4 @@ def session_vwap(
 ) -> Panel:  # unit of price; NaN where the row is missing or outside of every session, and before anything was traded in it
     "The volume-weighted average price since the session began."
     price, volume = _traded(prices, volumes)
-    return like_panel(prices, _weighed(price, volume, 0, session_numbers(prices, sessions)))
+    return like_panel(prices, _since_open(price, volume, session_numbers(prices, sessions)))
