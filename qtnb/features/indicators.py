@@ -10,7 +10,6 @@ __all__ = ['exponential_average', 'relative_strength', 'Macd', 'macd', 'Bands', 
 from typing import Generic, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ..core.errors import DataError, ParameterError
 from .panels import Panel, check_count, check_window, like_panel, to_matrices, to_matrix
@@ -43,9 +42,16 @@ def exponential_average(
     return like_panel(panel, _smoothed(to_matrix(panel), rows, 2.0 / (rows + 1.0)))
 
 # %% ../../nbs/features/08_indicators.ipynb #718209bb
-def _before(values: np.ndarray) -> np.ndarray:
+@compiled
+def _before(values):
     "The last value that is there before each row, NaN if there is none."
-    return pd.DataFrame(values).ffill().shift(1).to_numpy()
+    rows, columns = values.shape
+    out = np.empty((rows, columns))
+    for t in range(rows):
+        for j in range(columns):
+            last = values[t - 1, j] if t > 0 else np.nan
+            out[t, j] = last if last == last or t == 0 else out[t - 1, j]
+    return out
 
 
 def relative_strength(
@@ -106,8 +112,10 @@ def bollinger_bands(
 def _bars(**panels: Panel) -> list[np.ndarray]:
     "The numbers of highs, lows and closes of the same rows and columns, NaN where a bar is missing or cannot be."
     high, low, close = to_matrices(**panels)
-    good = (low <= close) & (close <= high)
-    return [np.where(good, values, np.nan) for values in (high, low, close)]
+    bad = ~((low <= close) & (close <= high))
+    for values in (high, low, close):
+        np.copyto(values, np.nan, where=bad)
+    return [high, low, close]
 
 
 def true_range(

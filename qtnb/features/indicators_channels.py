@@ -97,7 +97,7 @@ def ichimoku(
     medium: int = 26,  # rows of the base line, above `short`
     long: int = 52,  # rows of the second leading span, above `medium`
     displacement: int = 26,  # rows by which the leading spans are drawn ahead, >= 0
-) -> Ichimoku[Panel]:  # NaN as in `donchian_channel`; the leading spans also where today's bar is missing
+) -> Ichimoku[Panel]:  # unit of price; NaN as in `donchian_channel`; the leading spans also where today's bar is missing
     "Hosoda's conversion line, base line and leading spans."
     if not check_count("short", short) < check_count("medium", medium) < check_count("long", long):
         given = f"`short`, `medium` and `long` were {short}, {medium} and {long}"

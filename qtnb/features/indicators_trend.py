@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple
 import numpy as np
 
 from ..core.errors import ParameterError
-from .indicators import Stochastic, _bars, _before, _place, _smoothed, exponential_average, relative_strength, true_range
+from .indicators import Stochastic, _bars, _before, _place, exponential_average, relative_strength
 from .panels import Panel, check_count, check_window, like_panel, to_matrices, to_matrix
 from .returns import simple_returns
 from .rolling import rolling_mean
@@ -74,7 +74,9 @@ def typical_price(
 ) -> Panel:  # unit of price; NaN where the bar is missing or cannot be
     "The mean of high, low and close."
     high, low, close = _bars(highs=highs, lows=lows, closes=closes)
-    return like_panel(closes, high / 3.0 + low / 3.0 + close / 3.0)
+    with np.errstate(over="ignore"):
+        found = (high + low + close) / 3.0
+    return like_panel(closes, np.where(np.isinf(found), np.nan, found))
 
 
 @compiled
@@ -128,17 +130,29 @@ class Direction(NamedTuple, Generic[Panel]):
 
 
 @compiled
-def _summed(values, window):
-    "Wilder's sums: a share of one in `window` leaves with every new value."
-    rows, columns = values.shape
-    out, state, count = np.full((rows, columns), np.nan), np.zeros(columns), np.zeros(columns)
+def _directed(high, low, close, window):
+    "ADX, +DI and -DI: Wilder's sums of both moves and of the true range, and the average of what comes of them."
+    rows, columns = close.shape
+    out, last, sums, counts = np.full((3, rows, columns), np.nan), np.full((3, columns), np.nan), np.zeros((4, columns)), np.zeros((2, columns))
     for t in range(rows):
         for j in range(columns):
-            x = values[t, j]
-            if x == x:
-                count[j] += 1.0
-                state[j] += x - (state[j] / window if count[j] >= window else 0.0)
-                out[t, j] = state[j] if count[j] >= window else np.nan
+            h, l, before = high[t, j], low[t, j], last[2, j]
+            if h == h and before == before:
+                up, down = h - last[0, j], last[1, j] - l
+                counts[0, j] += 1.0
+                stays = 1.0 - (1.0 / window if counts[0, j] >= window else 0.0)
+                sums[0, j] = sums[0, j] * stays + (up if up > down and up > 0.0 else 0.0)
+                sums[1, j] = sums[1, j] * stays + (down if down > up and down > 0.0 else 0.0)
+                sums[2, j] = sums[2, j] * stays + (max(h, before) - min(l, before))
+                if counts[0, j] >= window and 0.0 < sums[2, j] < np.inf:
+                    plus, minus = 100.0 * (sums[0, j] / sums[2, j]), 100.0 * (sums[1, j] / sums[2, j])
+                    out[1, t, j], out[2, t, j] = plus, minus
+                    if plus + minus > 0.0:
+                        counts[1, j] += 1.0
+                        sums[3, j] += (100.0 * abs(plus - minus) / (plus + minus) - sums[3, j]) / min(counts[1, j], window)
+                        out[0, t, j] = sums[3, j] if counts[1, j] >= window else np.nan
+            if h == h:
+                last[0, j], last[1, j], last[2, j] = h, l, close[t, j]
     return out
 
 
@@ -147,18 +161,11 @@ def directional_movement(
     lows: Panel,  # T x N, price
     closes: Panel,  # T x N, price
     window: int = 14,  # moves of Wilder's sums and bars of the average, >= 1
-) -> Direction[Panel]:  # NaN where the bar is missing, before enough moves, and while nothing has moved
+) -> Direction[Panel]:  # 0 to 100; NaN where the bar is missing, before enough moves, and while nothing has moved
     "Wilder's directional movement: ADX, +DI and -DI."
     rows = check_count("window", window)
     high, low, close = _bars(highs=highs, lows=lows, closes=closes)
-    up, down = high - _before(high), _before(low) - low
-    moves = [np.where(np.isnan(a), np.nan, np.where((a > b) & (a > 0.0), a, 0.0)) for a, b in ((up, down), (down, up))]
-    span = _summed(true_range(high, low, close), rows)
-    plus, minus = (100.0 * (_summed(move, rows) / np.where(span > 0.0, span, np.nan)) for move in moves)
-    total = plus + minus
-    strength = 100.0 * np.abs(plus - minus) / np.where(total > 0.0, total, np.nan)
-    adx = _smoothed(strength, rows, 1.0 / rows)
-    return Direction(like_panel(closes, adx), like_panel(closes, plus), like_panel(closes, minus))
+    return Direction(*(like_panel(closes, line) for line in _directed(high, low, close, float(rows))))
 
 # %% ../../nbs/features/08a_indicators_trend.ipynb #ac8cee94
 class Aroon(NamedTuple, Generic[Panel]):
@@ -173,17 +180,20 @@ def _freshness(values, window, sign):
     "100 where the highest of the last `window` + 1 rows is today's, 0 where it is the oldest; the latest of equals."
     rows, columns = values.shape
     out = np.full((rows, columns), np.nan)
-    for t in range(window, rows):
+    best, age, since = np.full(columns, -np.inf), np.zeros(columns, np.int64), np.zeros(columns, np.int64)
+    for t in range(rows):
         for j in range(columns):
-            best, age = -np.inf, 0
-            for k in range(window + 1):
-                x = sign * values[t - k, j]
-                if x != x:
-                    age = -1
-                    break
-                if x > best:
-                    best, age = x, k
-            out[t, j] = 100.0 * (window - age) / window if age >= 0 else np.nan
+            x = sign * values[t, j]
+            since[j], age[j] = since[j] + 1 if x == x else 0, age[j] + 1
+            if x >= best[j] or x != x:
+                best[j], age[j] = x if x == x else -np.inf, 0
+            elif age[j] > window:  # the highest has left: look for the next
+                best[j] = -np.inf
+                for k in range(window + 1):
+                    if sign * values[t - k, j] > best[j]:
+                        best[j], age[j] = sign * values[t - k, j], k
+            if since[j] > window:
+                out[t, j] = 100.0 * (window - age[j]) / window
     return out
 
 
@@ -191,7 +201,7 @@ def aroon(
     highs: Panel,  # T x N, price
     lows: Panel,  # T x N, price
     window: int = 14,  # rows back at most, >= 1; the window holds one row more
-) -> Aroon[Panel]:  # NaN in the first `window` rows and where a bar of the window is missing
+) -> Aroon[Panel]:  # per cent of the window; NaN in the first `window` rows and where a bar of the window is missing
     "Chande's Aroon: how fresh the highest high and the lowest low are."
     rows, (high, low) = check_count("window", window), to_matrices(highs=highs, lows=lows)
     high, low = (np.where(low <= high, values, np.nan) for values in (high, low))

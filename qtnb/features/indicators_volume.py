@@ -10,7 +10,6 @@ import numpy as np
 
 from ..core.errors import DataError
 from ..core.sessions import Sessions
-from .indicators import _before
 from .indicators_trend import typical_price
 from .panels import Panel, check_window, like_panel, to_matrices
 from .rolling import rolling_sum
@@ -24,7 +23,25 @@ def _traded(prices: Panel, volumes: Panel) -> tuple[np.ndarray, np.ndarray]:
     if (volume < 0).any():
         raise DataError(f"`volumes` was {float(np.nanmin(volume))} at its lowest; volume is not negative; give what was traded.")
     gone = np.isnan(price) | np.isnan(volume)
-    return np.where(gone, np.nan, price), np.where(gone, np.nan, volume)
+    for values in (price, volume):
+        np.copyto(values, np.nan, where=gone)
+    return price, volume
+
+
+@compiled
+def _flows(prices, volumes):
+    "Money that flowed in and out of each row; NaN without a price before it."
+    rows, columns = prices.shape
+    inward, outward, last = np.full((rows, columns), np.nan), np.full((rows, columns), np.nan), np.full(columns, np.nan)
+    for t in range(rows):
+        for j in range(columns):
+            p = prices[t, j]
+            money = p * volumes[t, j]
+            if p == p:
+                if last[j] == last[j] and abs(money) < np.inf:
+                    inward[t, j], outward[t, j] = (money, 0.0) if p > last[j] else (0.0, money if p < last[j] else 0.0)
+                last[j] = p
+    return inward, outward
 
 
 def money_flow(
@@ -37,37 +54,26 @@ def money_flow(
     "The money flow index (MFI): the share of money that flowed in, over the last rows."
     rows, _ = check_window(window)
     price, volume = _traded(typical_price(highs, lows, closes), volumes)
-    with np.errstate(over="ignore"):
-        money = price * volume
-    move = np.where(np.isinf(money), np.nan, np.sign(price - _before(price)))
-    inward, outward = (rolling_sum(np.where(np.isnan(move), np.nan, np.where(move == side, money, 0.0)), rows) for side in (1.0, -1.0))
+    inward, outward = (rolling_sum(flow, rows) for flow in _flows(price, volume))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return like_panel(closes, np.where(inward + outward > 0.0, 100.0 * (inward / (inward + outward)), np.nan))
 
 # %% ../../nbs/features/08c_indicators_volume.ipynb #caf5ff99
 @compiled
-def _weighed(prices, volumes, window, sessions):
-    "Volume-weighted prices of the last `window` rows, or with `window` 0 since the session began."
+def _weighed(prices, volumes, window):
+    "Volume-weighted prices of the last `window` rows; a missing row makes the sums missing."
     rows, columns = prices.shape
-    out = np.full((rows, columns), np.nan)
-    for j in range(columns):
-        mean, total, count, current = 0.0, 0.0, 0, -1
-        for t in range(rows):
-            if window == 0 and sessions[t] >= 0 and sessions[t] != current:
-                mean, total, current = 0.0, 0.0, sessions[t]
-            p, v = prices[t, j], volumes[t, j]
-            count = count + 1 if p == p else 0
-            if window > 0 and count >= window:
-                moved, total = 0.0, 0.0
-                for k in range(window):
-                    moved += volumes[t - k, j] * (prices[t - k, j] - p)
-                    total += volumes[t - k, j]
-                mean = p + moved / total
-            elif window == 0 and p == p and v > 0.0 and sessions[t] >= 0:
-                total += v
-                mean += (p - mean) * (v / total)
-            there = count >= window if window > 0 else p == p and sessions[t] >= 0
-            out[t, j] = mean if there and total > 0.0 and abs(mean) < np.inf else np.nan
+    out, moved, total = np.full((rows, columns), np.nan), np.empty(columns), np.empty(columns)
+    for t in range(window - 1, rows):
+        moved[:] = 0.0
+        total[:] = 0.0
+        for k in range(window):
+            for j in range(columns):
+                moved[j] += volumes[t - k, j] * (prices[t - k, j] - prices[t, j])
+                total[j] += volumes[t - k, j]
+        for j in range(columns):
+            mean = prices[t, j] + moved[j] / total[j]
+            out[t, j] = mean if total[j] > 0.0 and abs(mean) < np.inf else np.nan
     return out
 
 
@@ -79,9 +85,30 @@ def rolling_vwap(
     "The volume-weighted average price of the last `window` rows."
     rows, _ = check_window(window)
     price, volume = _traded(prices, volumes)
-    return like_panel(prices, _weighed(price, volume, rows, np.zeros(len(price), np.int64)))
+    return like_panel(prices, _weighed(price, volume, rows))
 
 # %% ../../nbs/features/08c_indicators_volume.ipynb #18610e01
+@compiled
+def _since_open(prices, volumes, sessions):
+    "Volume-weighted prices since the session of each row began."
+    rows, columns = prices.shape
+    out, mean, total, current = np.full((rows, columns), np.nan), np.zeros(columns), np.zeros(columns), -1
+    for t in range(rows):
+        if sessions[t] < 0:
+            continue
+        if sessions[t] != current:
+            current = sessions[t]
+            mean[:] = 0.0
+            total[:] = 0.0
+        for j in range(columns):
+            p, v = prices[t, j], volumes[t, j]
+            if v > 0.0:
+                total[j] += v
+                mean[j] += (p - mean[j]) * (v / total[j])
+            out[t, j] = mean[j] if p == p and total[j] > 0.0 and abs(mean[j]) < np.inf else np.nan
+    return out
+
+
 def session_vwap(
     prices: Panel,  # T x N intraday prices, times at the close of each bar; closes or typical prices
     volumes: Panel,  # T x N, units traded, >= 0
@@ -89,4 +116,4 @@ def session_vwap(
 ) -> Panel:  # unit of price; NaN where the row is missing or outside of every session, and before anything was traded in it
     "The volume-weighted average price since the session began."
     price, volume = _traded(prices, volumes)
-    return like_panel(prices, _weighed(price, volume, 0, session_numbers(prices, sessions)))
+    return like_panel(prices, _since_open(price, volume, session_numbers(prices, sessions)))
