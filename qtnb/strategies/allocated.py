@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Track', 'follow_alone', 'Parts', 'AllocatedParameters', 'Allocated']
 
-# %% ../../nbs/strategies/18_allocated.ipynb #e5c76c6f
+# %% ../../nbs/strategies/18_allocated.ipynb #4dcd03c5
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from ..core.rebalance import rebalance_rows
 from ..portfolio.allocators import Allocator, InverseVolatilityShares, shares_now
 from .base import StrategyParameters, WeightStrategy
 
-# %% ../../nbs/strategies/18_allocated.ipynb #52374e43
+# %% ../../nbs/strategies/18_allocated.ipynb #e1ca74b2
 class Track(NamedTuple):
     "A strategy by itself."
 
@@ -49,7 +49,7 @@ def follow_alone(
         table[row], gains[row] = held, gain
     return Track(table, gains, decides)
 
-# %% ../../nbs/strategies/18_allocated.ipynb #c225f446
+# %% ../../nbs/strategies/18_allocated.ipynb #8e8737a9
 class Parts(NamedTuple):
     "How the targets of a book are made up."
 
@@ -66,7 +66,7 @@ class AllocatedParameters(StrategyParameters):
     every: str = Field("month", description="when shares are renewed")
     cost_bps: float = Field(0.0, ge=0.0, description="what a trade costs each strategy by itself")
 
-
+# %% ../../nbs/strategies/18_allocated.ipynb #a9fe505f
 class Allocated(WeightStrategy):
     "Several strategies of weights in one book."
 
