@@ -67,7 +67,7 @@ def read_situation(
         raise ParameterError(f"{sorted(unknown)[0]!r} is no keyword of an optimiser; there are {', '.join(Setting.__annotations__)}.")
     given, volume, costs = setting.get("held"), setting.get("volume"), setting.get("costs")
     held = None if given is None else per_asset(_without_zeros(given, labels), labels, "`held`", 0.0)
-    room = None if volume is None else per_asset({k: v for k, v in volume.items() if k in labels}, labels, "`volume`")
+    room = None if volume is None else per_asset(_known(volume, labels), labels, "`volume`")
     rates = None if costs is None else per_asset(costs, labels, "`costs`")
     if rates is not None and (rates < 0.0).any():
         raise ParameterError(f"`costs` of {labels[int(np.argmin(rates))]!r} were {float(rates.min())!r}; a cost is at least 0.")
@@ -82,8 +82,19 @@ def read_situation(
     return Situation(labels, held, room, root), constraints, rates
 
 
-def _without_zeros(held: Mapping[Any, float] | pd.Series, labels: pd.Index) -> dict[Any, float]:
+def _known(volume: Mapping[Any, float] | pd.Series, labels: pd.Index) -> Mapping[Any, float] | pd.Series:
+    "Volumes of the assets that are asked for."
+    given: Any = volume
+    if isinstance(given, pd.Series) and given.index.equals(labels):
+        return given
+    return {asset: value for asset, value in volume.items() if asset in labels}
+
+
+def _without_zeros(held: Mapping[Any, float] | pd.Series, labels: pd.Index) -> Mapping[Any, float] | pd.Series:
     "Holdings by asset; an error for one that has no row."
+    given: Any = held
+    if isinstance(given, pd.Series) and given.index.equals(labels):
+        return given
     found: dict[Any, float] = {}
     for asset, weight in held.items():
         if asset not in labels and weight != 0.0:

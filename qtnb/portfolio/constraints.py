@@ -52,6 +52,11 @@ def per_asset(
     given: Any = values
     if not isinstance(given, (Mapping, pd.Series)):
         return np.full(len(labels), float(given))
+    if isinstance(given, pd.Series) and (given.index is labels or given.index.equals(labels)):
+        found = given.to_numpy(dtype=np.float64, copy=True)
+        if np.isnan(found).any():
+            raise DataError(f"{what} of {labels[int(np.argmax(np.isnan(found)))]!r} was NaN; it is a number.")
+        return found
     found = np.full(len(labels), otherwise)
     places = labels.get_indexer(pd.Index(list(given.keys())))
     for place, (name, value) in zip(places, given.items(), strict=True):

@@ -73,13 +73,14 @@ def _square(covariance: pd.DataFrame | np.ndarray, name: str) -> tuple[np.ndarra
     given: Any = covariance
     if isinstance(given, pd.DataFrame):
         rows, columns = given.index, given.columns
-        for labels in (rows, columns):
+        same = rows.equals(columns)
+        for labels in (rows,) if same else (rows, columns):
             if not labels.is_unique:
                 raise DataError(f"`{name}` has the asset {labels[labels.duplicated()][0]!r} twice; each asset stands once.")
-        if set(rows) != set(columns):
+        if not same and set(rows) != set(columns):
             odd = [label for label in (*rows, *columns) if (label in rows) != (label in columns)]
             raise DataError(f"`{name}` has {odd[0]!r} only down or only across; a covariance has the same assets both ways.")
-        if not rows.equals(columns):
+        if not same:
             given = given.loc[:, rows]
     try:
         matrix = np.array(given, dtype=np.float64)

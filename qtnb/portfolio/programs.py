@@ -62,7 +62,7 @@ class _Writer:
     cost: list[float] = field(default_factory=list)  # of helpers
     distances: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)  # helpers by what they are distances to
     kinks: list[tuple[int, int, float]] = field(default_factory=list)  # weight, helper, centre of each distance
-    blocks: list[tuple[dict[int, np.ndarray], np.ndarray | None, np.ndarray, np.ndarray, str]] = field(default_factory=list)
+    blocks: list[tuple[Any, np.ndarray | None, np.ndarray, np.ndarray, str]] = field(default_factory=list)
 
     def helpers(self, count: int, low: float, high: float) -> np.ndarray:
         "Add unknowns; returns their places in x."
@@ -76,6 +76,10 @@ class _Writer:
         "Add rows: (K, N) over the weights, and columns (K,) by place."
         self.blocks.append((others, weights, low, high, name))
 
+    def ties(self, weights: np.ndarray, places: np.ndarray, centre: np.ndarray) -> None:
+        "Add two rows for each weight: a helper is at least its distance to a centre, from both sides."
+        self.blocks.append(((weights, places), None, np.full(2 * len(weights), -math.inf), np.stack([centre, -centre], 1).ravel(), ""))
+
     def put_together(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
         "The rows as arrays."
         count, width = sum(len(b[2]) for b in self.blocks), self.size + len(self.low)
@@ -84,8 +88,13 @@ class _Writer:
             until = at + len(least)
             if weights is not None:
                 matrix[at:until, : self.size] = weights
-            for place, column in others.items():
-                matrix[at:until, place] = column
+            if isinstance(others, tuple):
+                up = np.arange(at, until, 2)
+                matrix[up, others[0]], matrix[up + 1, others[0]] = 1.0, -1.0
+                matrix[up, others[1]] = matrix[up + 1, others[1]] = -1.0
+            else:
+                for place, column in others.items():
+                    matrix[at:until, place] = column
             low[at:until], high[at:until] = least, most
             names += [name] * len(least)
             at = until
@@ -143,11 +152,9 @@ def _distances(
     signs = np.where(low >= centre, 1.0, np.where(high <= centre, -1.0, 0.0))
     open_ = np.flatnonzero(signs == 0.0)
     places = writer.helpers(len(open_), 0.0, math.inf)
-    for place, n in zip(places, open_, strict=True):
-        writer.kinks.append((int(n), int(place), float(centre[n])))
-        pair = np.zeros((2, writer.size))
-        pair[:, n] = (1.0, -1.0)
-        writer.rows(pair, {int(place): np.array([-1.0, -1.0])}, np.full(2, -math.inf), np.array([centre[n], -centre[n]]), "")
+    writer.kinks += list(zip(open_.tolist(), places.tolist(), centre[open_].tolist(), strict=True))
+    if len(open_):
+        writer.ties(open_, places, centre[open_])
     writer.distances[key] = signs, places, open_
     return writer.distances[key]
 
