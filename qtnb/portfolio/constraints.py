@@ -41,7 +41,7 @@ class Situation:
             raise ParameterError(f"The constraint {who!r} needs {called}; hand them to the optimiser, or leave the constraint out.")
         return value
 
-
+# %% ../../nbs/portfolio/10_constraints.ipynb #41e0138b
 def per_asset(
     values: float | Mapping[Any, float] | pd.Series,  # one number for all, or numbers by asset
     labels: pd.Index,  # (N,) the assets
