@@ -15,7 +15,7 @@ from ..core.errors import DataError, unknown_name
 from ..core.sessions import Sessions
 from .panels import Panel, check_count, to_matrix
 from ..utils.machine_code import compiled
-from ..utils.time import index_to_ns, to_index
+from ..utils.time import DAY_NS, format_ns, index_to_ns, to_index
 
 # %% ../../nbs/features/07_sessions.ipynb #22e3de39
 def session_numbers(
@@ -33,6 +33,11 @@ def session_numbers(
     if not isinstance(index, pd.DatetimeIndex):
         raise DataError(f"rows of a {type(panel).__name__} carry no times, so their sessions are not known; give a frame with times, or numbers.")
     ts = index_to_ns(index)
+    beyond = (ts < sessions.opens[0] - DAY_NS) | (ts > sessions.closes[-1] + DAY_NS)
+    if beyond.any():
+        known = f"{format_ns(int(sessions.opens[0]))} to {format_ns(int(sessions.closes[-1]))}"
+        row = format_ns(int(ts[beyond][0]))
+        raise DataError(f"the row of {row} has no session of {sessions.name!r}, which are known from {known}; give sessions over a longer range.")
     found = np.minimum(np.searchsorted(sessions.closes, ts, side="left"), len(sessions) - 1)
     return np.where((sessions.opens[found] < ts) & (ts <= sessions.closes[found]), found, -1)
 

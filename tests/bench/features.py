@@ -1,4 +1,4 @@
-"""Rolling features on a panel of 500 instruments and 5,040 days, against pandas' and polars' own rolling windows.
+"""Rolling features on a panel of 500 instruments and 5,040 days, against pandas' and polars' own rolling windows; bars out of a million trades.
 
 Prints medians in milliseconds and how many times longer the other takes. Each pair is compared for equality before it is timed.
 """
@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qtnb.data.schema import table_frame
 from qtnb.features.rolling import rolling_kurtosis, rolling_mean, rolling_skew, rolling_sum, rolling_volatility
 from qtnb.features.rolling_order import rolling_highest, rolling_median, rolling_rank
 from qtnb.features.rolling_pairs import rolling_correlation
+from qtnb.features.trade_bars import dollar_bars, imbalance_bars, tick_bars, volume_bars
 
 ROWS, COLUMNS, REPEATS = 5_040, 500, 7
 SLOW = 1  # repeats of what takes pandas many seconds
@@ -42,7 +44,7 @@ def measure(panel: pd.DataFrame, pl: Any, name: str, case: tuple[Callable[..., A
     """Compare and time one feature with one window."""
     ours, theirs, plain = case
     options = {"pct": True} if theirs == "rank" else {}
-    table = None if pl is None else pl.from_pandas(panel)
+    table: Any = None if pl is None else pl.from_pandas(panel)
     pd.testing.assert_frame_equal(ours(panel, window), getattr(panel.rolling(window), theirs)(**options), rtol=1e-6, atol=1e-8)
     polars = applied = float("nan")
     if pl is not None and theirs != "rank":  # its rank is no share
@@ -62,6 +64,22 @@ def measure_pairs(panel: pd.DataFrame, window: int) -> None:
     pd.testing.assert_frame_equal(rolling_correlation(panel, market, window), panel.rolling(window).corr(market), rtol=1e-6, atol=1e-8)
     pandas = median_seconds(lambda: panel.rolling(window).corr(market), 1)
     line("correlation", window, median_seconds(lambda: rolling_correlation(panel, market, window)), pandas, float("nan"), float("nan"))
+
+
+def measure_tape(trades: int = 1_000_000) -> None:
+    """Time bars out of a tape of one symbol."""
+    rng = np.random.default_rng(0)
+    price = np.round(50 * np.exp(np.cumsum(rng.normal(0, 1e-4, trades))), 2)
+    numbers = np.column_stack([price, rng.integers(1, 10, trades) * 100.0, np.zeros(trades)])
+    tape = table_frame("trades", np.cumsum(rng.integers(1, 50_000_000, trades)), np.zeros(trades, int), ["A.X"], numbers, seq=np.arange(trades))
+    works: dict[str, Callable[[], Any]] = {
+        "tick bars": lambda: tick_bars(tape, 500),
+        "volume bars": lambda: volume_bars(tape, 250_000),
+        "dollar bars": lambda: dollar_bars(tape, 12_500_000),
+        "imbalance bars": lambda: imbalance_bars(tape, 500),
+    }
+    for name, work in works.items():
+        line(name, len(work()), median_seconds(work))
 
 
 def main() -> None:
@@ -88,6 +106,8 @@ def main() -> None:
             measure(panel, pl, name, case, window)
     for window in (20, 60, 252):
         measure_pairs(panel, window)
+    print("\nA million trades; the second column is the number of bars.")
+    measure_tape()
 
 
 if __name__ == "__main__":
