@@ -347,9 +347,9 @@ def test_the_event_path_does_not_load_numba() -> None:
     """Importing the engine, and a small run, leave the compiler alone."""
     code = (
         "import sys\nfrom qtnb.backtest.engine import Backtest\nfrom qtnb.data.loader import get_bars\n"
-        "from qtnb.strategies.xmom_crosssec import CrossSectionalMomentum\n"
+        "from qtnb.strategies.sma_cross import SmaCross\n"
         "bars = get_bars(['IBM', 'BAC'], '2010-01-04', '2012-12-31', adjust='all', source='sample')\n"
-        "result = Backtest(CrossSectionalMomentum(top=1), bars).run()\nassert len(result.fills) and result.manifest['path'] == 'event'\n"
+        "result = Backtest(SmaCross(), bars).run()\nassert len(result.fills) and result.manifest['path'] == 'event'\n"
         "assert 'numba' not in sys.modules, 'numba was loaded'\n"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)

@@ -74,6 +74,7 @@ def _at_worker(work: Callable[[Any, Sequence[Any]], Any], name: str, batch: Sequ
 
 # %% ../../nbs/backtest/13a_cluster.ipynb #be38d399
 _KNOCK = 3.0  # seconds in which a scheduler that is there answers
+_GONE = "the Dask scheduler is gone; what was written is kept; start it and make the same call again."
 
 
 def _knock(where: str, seconds: float) -> None:
@@ -97,6 +98,15 @@ def _knock(where: str, seconds: float) -> None:
             time.sleep(0.1)
 
 
+def _listens(where: str) -> bool:
+    "Whether somebody is still there where a scheduler was."
+    try:
+        _knock(where, 0.5)
+    except OSError:
+        return False
+    return True
+
+
 def _reach(where: Any, workers: int | None, seconds: float) -> tuple[Any, list[Any]]:
     "A client of a cluster with at least one worker, and what was opened for it, to be closed in that order."
     distributed, opened = _distributed(), []
@@ -118,9 +128,6 @@ def _reach(where: Any, workers: int | None, seconds: float) -> tuple[Any, list[A
     return client, opened
 
 # %% ../../nbs/backtest/13a_cluster.ipynb #55c578be
-_GONE = "the Dask scheduler is gone; what was written is kept; start it and make the same call again."
-
-
 class Cluster:
     "Workers of a Dask cluster."
 
@@ -136,6 +143,7 @@ class Cluster:
         "Find the scheduler, or start one."
         self.client, self._own = _reach(where, workers, timeout_seconds)
         self._names: list[str] = []
+        self._where = str(self.client.scheduler.address)
 
     @property
     def workers(self) -> int:
@@ -171,9 +179,10 @@ class Cluster:
 
     def is_loss(self, error: BaseException) -> bool:
         "Whether a batch failed because its workers died; WorkerLost when there is nobody left to ask."
-        if self.client.status != "running":
+        lost = type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosedError")
+        if self.client.status != "running" or (lost and not _listens(self._where)):  # a client learns late that its scheduler has died
             raise WorkerLost(_GONE) from error
-        return type(error).__name__ in ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosedError")
+        return lost
 
     def shutdown(
         self,

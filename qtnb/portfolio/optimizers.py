@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'Method', 'Fits', 'Optimizer', 'take_part']
 
-# %% ../../nbs/portfolio/30_optimizers.ipynb #2a94613f
+# %% ../../nbs/portfolio/30_optimizers.ipynb #d975c449
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -24,7 +24,7 @@ from .risk_parity import risk_parity
 from .simple import equal_weights, inverse_volatility, nearest_weights
 from .tails import minimum_cdar, minimum_cvar
 
-# %% ../../nbs/portfolio/30_optimizers.ipynb #5b0bb7f9
+# %% ../../nbs/portfolio/30_optimizers.ipynb #797dac0d
 class Method(NamedTuple):
     "A way to choose weights, and what it reads."
 
@@ -46,7 +46,7 @@ OPTIMIZERS.register("hierarchical_equal_risk", Method(hierarchical_equal_risk, "
 OPTIMIZERS.register("minimum_cvar", Method(minimum_cvar, "returns"))
 OPTIMIZERS.register("minimum_cdar", Method(minimum_cdar, "returns"))
 
-# %% ../../nbs/portfolio/30_optimizers.ipynb #a32e5638
+# %% ../../nbs/portfolio/30_optimizers.ipynb #5f207c56
 class Fits(Protocol):
     "What the engine, a job or a comparison asks of an optimiser."
 
@@ -114,7 +114,7 @@ class Optimizer:
             found["otherwise"] = self.otherwise
         return found
 
-# %% ../../nbs/portfolio/30_optimizers.ipynb #14824d24
+# %% ../../nbs/portfolio/30_optimizers.ipynb #0f0336ed
 def take_part(
     returns: pd.DataFrame,  # (T, N) simple returns per period; NaN where an asset had none
     history: int | None = None,  # rows with a number that an asset needs; None: all

@@ -70,6 +70,11 @@ def _nearest(task: _Task) -> np.ndarray:
     lots = np.floor(task.target / task.lot + 0.5)
     small = (lots < task.fewest) & (task.target > 0)
     lots = np.where(small, np.where(2 * task.target >= task.fewest * task.lot, task.fewest, 0.0), lots)
+    return _within_budget(task, lots)
+
+
+def _within_budget(task: _Task, lots: np.ndarray) -> np.ndarray:
+    "Give back, lot by lot, where it harms least, until the budget pays for the rest."
     while (spent := float(task.cost @ lots)) > task.budget + 1e-9 * abs(task.budget):
         fewer = np.where(lots - 1 < task.fewest, 0.0, lots - 1)
         freed = task.cost * (lots - fewer)
@@ -108,7 +113,18 @@ def _exact(task: _Task, cash_weight: float, nodes: int) -> tuple[np.ndarray, boo
     )
     if found.x is None:
         raise DataError(f"the integer program found no book within {nodes} nodes ({found.message}); raise `nodes`, lower `reserve`, or use method 'nearest'.")
-    return np.round(found.x[:count]), found.status == 0
+    return _better(task, np.round(found.x[:count]), found.status == 0, cash_weight)
+
+
+def _better(task: _Task, lots: np.ndarray, proven: bool, cash_weight: float) -> tuple[np.ndarray, bool]:
+    "The found lots, kept within the budget to the cent; or the nearest, where tolerances of the search left these better."
+    def error(n: np.ndarray) -> float:
+        return float(np.abs(task.target - n * task.lot).sum()) + cash_weight * abs(task.wanted - float(task.cost @ n))
+
+    kept, near = _within_budget(task, lots.copy()), _nearest(task)
+    if error(near) < error(kept) - 1e-12 * abs(task.budget):
+        return near, False
+    return kept, proven and bool((kept == lots).all())
 
 # %% ../../nbs/risk/30a_rounding.ipynb #2c59c5da
 @dataclass(frozen=True)
