@@ -142,8 +142,7 @@ class Cluster:
     ):
         "Find the scheduler, or start one."
         self.client, self._own = _reach(where, workers, timeout_seconds)
-        self._names: list[str] = []
-        self._where = str(self.client.scheduler.address)
+        self._names, self._where = list[str](), str(self.client.scheduler.address)
 
     @property
     def workers(self) -> int:
