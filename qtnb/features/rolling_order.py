@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import ParameterError
 from .panels import Panel, by_blocks, check_window, like_panel, to_matrix
-from ..utils.machine_code import compiled
+from ..utils.machine_code import compiled, inlined
 
 # %% ../../nbs/features/02a_rolling_order.ipynb #f5597cd9
 @compiled
@@ -74,12 +74,121 @@ def _ordered(columns, window, minimum, share):
                 out[j, t] = (_place(kept, count, x, False) + _place(kept, count, x, True) + 1) / (2.0 * count)
     return out
 
+# %% ../../nbs/features/02a_rolling_order.ipynb #a2suomela02
+@inlined
+def _link(order, rank, after, before):
+    "Link the values of a block in their order; the place behind the last one, `len(order)`, stands for both ends."
+    end = len(order)
+    last = end
+    for place in range(end):
+        i = order[place]
+        rank[i], before[i], after[last] = place, last, i
+        last = i
+    rank[end], before[end], after[last] = end, last, end
+
+
+@inlined
+def _unlink(after, before):
+    "Take every value out, the newest first."
+    for i in range(len(after) - 2, -1, -1):
+        after[before[i]] = after[i]
+        before[after[i]] = before[i]
+
+# %% ../../nbs/features/02a_rolling_order.ipynb #a2suomela04
+@inlined
+def _next_row(i, place, new, links, values, at_a, low_a, at_b, low_b):
+    "Take value `i` out of the older block, put value `i` into the newer, and move the pointers so that `place` values lie below."
+    old, end = 1 - new, values.shape[1] - 1
+    before, after = links[old, 2, i], links[old, 1, i]
+    links[old, 1, before], links[old, 2, after] = after, before
+    if links[old, 0, i] < links[old, 0, at_a]:
+        low_a -= 1
+    else:
+        at_a = after if at_a == i else at_a
+        if low_a > 0:
+            at_a, low_a = links[old, 2, at_a], low_a - 1
+    links[new, 1, links[new, 2, i]], links[new, 2, links[new, 1, i]] = i, i
+    if links[new, 0, i] < links[new, 0, at_b]:
+        at_b = links[new, 2, at_b]
+    if low_a + low_b < place:
+        if at_a != end and values[old, at_a] <= values[new, at_b]:
+            at_a, low_a = links[old, 1, at_a], low_a + 1
+        else:
+            at_b, low_b = links[new, 1, at_b], low_b + 1
+    return at_a, low_a, at_b, low_b
+
+
+@inlined
+def _between(rest, new, links, values, at_a, at_b):
+    "The value that the pointers give, on the line to the next one."
+    x, y = values[1 - new, at_a], values[new, at_b]
+    low = min(x, y)
+    if rest == 0.0:
+        return low
+    high = min(values[1 - new, links[1 - new, 1, at_a]], y) if x <= y else min(values[new, links[new, 1, at_b]], x)
+    return low if low == high else low * (1.0 - rest) + high * rest
+
+# %% ../../nbs/features/02a_rolling_order.ipynb #a2suomela05
+@compiled
+def _full_windows(columns, orders, share):
+    "A quantile of every full window; `orders` sorts each block of each column, shape (N, blocks, window)."
+    out = np.full(columns.shape, np.nan)
+    window, rows = orders.shape[2], columns.shape[1]
+    place = int((window - 1) * share)
+    rest = (window - 1) * share - place
+    links, values = np.zeros((2, 3, window + 1), np.int64), np.full((2, window + 1), np.inf)
+    for j in range(columns.shape[0]):
+        column = columns[j]
+        at, low, gaps = window, 0, 0
+        for k in range(orders.shape[1]):
+            new, first = k & 1, k * window
+            size = min(window, rows - first)
+            for i in range(window):
+                x = column[first + i] if i < size else np.inf
+                values[new, i] = x if x == x else np.inf
+            _link(orders[j, k], links[new, 0], links[new, 1], links[new, 2])
+            if k == 0:
+                for i in range(window):
+                    gaps += column[i] != column[i]
+                at, low = orders[j, 0, place], place
+                values[1, window], links[1, 1, window] = np.inf, window
+                if gaps == 0:
+                    out[j, window - 1] = _between(rest, 1, links, values, at, window)
+                continue
+            _unlink(links[new, 1], links[new, 2])
+            at_b, low_b = window, 0
+            for i in range(size):
+                x, y = column[first + i], column[first - window + i]
+                gaps += int(x != x) - int(y != y)
+                at, low, at_b, low_b = _next_row(i, place, new, links, values, at, low, at_b, low_b)
+                if gaps == 0:
+                    out[j, first + i] = _between(rest, new, links, values, at, at_b)
+            at, low = at_b, low_b
+    return out
+
+# %% ../../nbs/features/02a_rolling_order.ipynb #a2suomela07
+_TOGETHER = 64  # columns whose blocks are sorted at once
+
+
+def _by_full_windows(columns: np.ndarray, window: int, share: float) -> np.ndarray:
+    "Quantiles of full windows, shape (N, T); the columns, shape (N, T), are taken some at a time to bound the memory."
+    out, blocks = np.empty(columns.shape), -(-columns.shape[1] // window)
+    for j in range(0, len(columns), _TOGETHER):
+        part = columns[j : j + _TOGETHER]
+        padded = np.full((len(part), blocks * window), np.inf)
+        padded[:, : columns.shape[1]] = np.where(np.isnan(part), np.inf, part)
+        out[j : j + _TOGETHER] = _full_windows(part, np.argsort(padded.reshape(len(part), blocks, window), axis=2), share)
+    return out
+
 
 def _rolled(panel: Panel, window: int, minimum: int | None, share: float) -> Panel:
     "Check what was given and roll."
     rows, enough = check_window(window, minimum)
-    values = to_matrix(panel)
-    found = _ordered(np.ascontiguousarray(values.T), max(min(rows, len(values)), 1), enough, share)
+    columns = np.ascontiguousarray(to_matrix(panel).T)
+    if share >= 0.0 and enough == rows and 8 <= rows <= columns.shape[1]:
+        found = _by_full_windows(columns, rows, share)
+    else:
+        found = _ordered(columns, max(min(rows, columns.shape[1]), 1), enough, share)
     return like_panel(panel, np.ascontiguousarray(found.T))
 
 # %% ../../nbs/features/02a_rolling_order.ipynb #61986731
