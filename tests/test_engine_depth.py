@@ -1049,3 +1049,46 @@ def test_an_answer_to_every_fill_is_no_flood_and_one_to_every_denial_is() -> Non
     again = lambda ctx, state: ctx.order("IBM", 0.5) if str(state.status) == "denied" else None  # noqa: E731
     with pytest.raises(StrategyError, match="orders in a row were denied; do not answer each denial|`max_orders`"):
         Backtest(Script({0: buy(0.5)}, order=again), panel([10.0] * 3)).run()
+
+
+# -- the plainest order -----------------------------------------------------------------------------------------------------
+
+
+class Plainly(Strategy):
+    """Market orders at random, some of which no engine may take; `words` asks for a day order by its word, which no short way understands."""
+
+    def __init__(self, words: bool, hears: bool, seed: int):
+        super().__init__()
+        self.more: dict[str, Any] = {"time_in_force": "day"} if words else {}
+        self.draw, self.seen = np.random.default_rng(seed), []
+        if hears:
+            self.on_order = lambda ctx, state: self.seen.append((ctx.ts, state.order.client_order_id, state.status))  # type: ignore[method-assign]
+
+    def on_data(self, ctx: Any, bars: Any) -> None:
+        for _ in range(self.draw.integers(0, 3)):
+            quantity = float(self.draw.choice([1, 2, -1, -3, 0.5, 0, math.nan, math.inf]))
+            ctx.order(str(self.draw.choice(ctx.symbols)), quantity, tag="t", **self.more)
+
+    def on_fill(self, ctx: Any, fill: Any) -> None:
+        self.seen.append((ctx.ts, fill.exec_id, fill.quantity, ctx.position(fill.symbol)))
+
+
+@pytest.mark.parametrize("settles", [False, True])
+@pytest.mark.parametrize("hears", [False, True])
+@pytest.mark.parametrize("warm_up", [0, 7])
+def test_the_short_way_of_an_order_leaves_what_the_long_way_leaves(settles: bool, hears: bool, warm_up: int) -> None:
+    """Orders, fills, account and what the strategy was told are the same, with gaps, odd quantities, a warm-up and settlement."""
+    for seed in range(6):
+        draw = np.random.default_rng(seed)
+        closes = np.round(10 + np.cumsum(draw.normal(0, 0.1, (60, 2)), axis=0), 2)
+        closes[draw.random((60, 2)) < 0.1] = np.nan
+        found = []
+        for words in (False, True):
+            strategy = Plainly(words, hears, seed)
+            options: dict[str, Any] = {"account": AccountRules(settlement_days=1), "calendar": "XNYS"} if settles else {}
+            bars = panel(closes, ("IBM", "AIG"))
+            found.append((Backtest(strategy, bars, cash=1e6, costs=PerShare(0.01), start=warm_up, **options).run(), strategy.seen))
+        (plain, told), (worded, heard) = found
+        assert len(plain.fills) > 10 and (plain.orders["status"] == "denied").any()
+        assert plain.orders["reason"].ne("").any() and told == heard
+        assert plain.differences(worded) == []

@@ -141,6 +141,7 @@ class _Meeting(_Trials):
 Kind = OrderEventKind
 make_execution = tuple.__new__  # the same as calling the class, quicker
 _MAKES = frozenset({"limit_through", "limit_touch"})
+_BUY, _MARKET, _DAY, _GTC = Side.BUY, OrderType.MARKET, TimeInForce.DAY, TimeInForce.GTC
 
 
 class _Pricing(_Meeting):
@@ -343,8 +344,14 @@ class _Opened(_Rounds):
         self._acted: list[CorporateAction] = []
 
 # %% ../../nbs/backtest/02g_execution_sim.ipynb #34e895c7
+_Opens = tuple[int, Instrument, Callable[..., float], Callable[..., float], Callable[..., float], Callable[..., int]]  # column of a symbol, and readers
+
+
 class _Quick(_Opened):
     "The part of a venue for the commonest case: one market order and nothing else."
+
+    _opens_of: Any = None  # the panel of `_opens`
+    _opens: dict[str, _Opens]
 
     def at_next_open(
         self,
@@ -353,33 +360,44 @@ class _Quick(_Opened):
         row: int,  # the row whose bars arrive now
     ) -> Fill | None:  # None when there is more to it: then submit it, and `match`
         "The fill of a plain market order at the open while nothing else works: what `submit` and `match` would have made of it, with nothing filed."
-        rules, name, symbol, tif = self.rules, order.client_order_id, order.symbol, order.time_in_force
-        if order.order_type is not OrderType.MARKET or (tif is not TimeInForce.DAY and tif is not TimeInForce.GTC):
+        symbol, tif = order.symbol, order.time_in_force
+        if order.order_type is not _MARKET or (tif is not _DAY and tif is not _GTC) or self.working or self._dated or bars is not self._bars or not row:
             return None
-        if order.reduce_only or order.group or order.parent or self.working or self._dated or bars is not self._bars or not row:
+        if order.reduce_only or order.group or order.parent or order.budget is not None:
             return None
-        if order.budget is not None or rules.within_cash:
+        if self._opens_of is not bars:
+            self._opens, self._opens_of = {}, bars
+        known = self._opens.get(symbol) or self._learn(symbol, bars)
+        if known is None:
             return None
-        lane, instrument = self._lanes.get(symbol), self.instruments[symbol]
-        if lane is None or lane.column < 0 or rules.participation is not None or instrument.min_notional > 0.0 or order.ts > bars.ts.item(row - 1):
-            return None
-        n, ts = lane.column, bars.ts.item(row)
-        close = bars.close.item(row, n)
-        if close != close or not bars.volume.item(row, n) > 0.0:
+        n, instrument, opens, closes, volumes, stamps = known
+        ts, close = stamps(row), closes(row, n)
+        if close != close or not volumes(row, n) > 0.0 or order.ts > stamps(row - 1):
             return None
         self._number += 1
         self._session = (ts - 1) // DAY_NS if bars.sessions is None else self._view.session_of(bars, ts)
-        buys, quantity, price = order.side is Side.BUY, order.quantity, bars.open.item(row, n)
-        trade = make_execution(Execution, (instrument, 1 if buys else -1, quantity, price, ts, "taker", name))
-        got, fee, currency = self._price(trade, True, n, bars, row)
+        name, side, quantity, got = order.client_order_id, order.side, order.quantity, opens(row, n)
+        price, fee, currency, change = got, 0.0, "", quantity if side is _BUY else -quantity
+        if self._charges or self._slips:
+            trade = make_execution(Execution, (instrument, 1 if side is _BUY else -1, quantity, price, ts, "taker", name))
+            if self._slips or self._fee_currency:
+                got, fee, currency = self._price(trade, True, n, bars, row)
+            else:
+                fee = self.costs.fee(trade)
         if currency or self.by_strategy:
-            self.count(order, quantity if buys else -quantity, fee, currency)
+            self.count(order, change, fee, currency)
         else:
-            self.position[symbol] += quantity if buys else -quantity
+            self.position[symbol] += change
         self._ended[name] = 1.0
-        return make_fill(
-            ts, name + "-1", name, symbol, order.side, quantity, got, fee, instrument.currency, "open", "taker", currency, "bar", row, 0.0, price
-        )
+        return make_fill(ts, name + "-1", name, symbol, side, quantity, got, fee, instrument.currency, "open", "taker", currency, "bar", row, 0.0, price)
+
+    def _learn(self, symbol: str, bars: Bars) -> _Opens | None:
+        "Remember where the prices of a symbol lie; None for one whose fills are not that simple, or that was never filed."
+        rules, lane, instrument = self.rules, self._lanes.get(symbol), self.instruments[symbol]
+        if lane is None or lane.column < 0 or rules.within_cash or rules.participation is not None or instrument.min_notional > 0.0:
+            return None
+        found = self._opens[symbol] = (lane.column, instrument, bars.open.item, bars.close.item, bars.volume.item, bars.ts.item)
+        return found
 
 # %% ../../nbs/backtest/02g_execution_sim.ipynb #93886342
 class SimulatedVenue(_Quick):

@@ -97,6 +97,9 @@ class _Sender:
         return ()
 
 # %% ../../nbs/backtest/04c_simulation.ipynb #e01e2a53
+_SUBMITTED, _ACCEPTED = OrderStatus.SUBMITTED, OrderStatus.ACCEPTED
+
+
 class _Post(_Sender):
     "What carries single events and commands."
 
@@ -124,8 +127,8 @@ class _Post(_Sender):
             answer, state = admit(order), orders[order.client_order_id]
             if answer is not None:
                 answers.append(answer)
-            elif quiet and state.status is OrderStatus.SUBMITTED:  # nobody wants to hear of it: no event
-                state.status = OrderStatus.ACCEPTED
+            elif quiet and state.status is _SUBMITTED:  # nobody wants to hear of it: no event
+                state.status = _ACCEPTED
             else:
                 answers.append(make_update(order.ts, order.client_order_id, OrderEventKind.ACCEPT))
         process, place = self.engine.process, 0
@@ -245,6 +248,9 @@ def rare_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():
+            gc.freeze()  # what the run made counts as old from here on, without being looked through
+            gc.unfreeze()
         gc.set_threshold(*before)
 
 
@@ -274,15 +280,17 @@ class _Idle(_Rows):
 
     def _answer(self, row: int, until: int, commands: Sequence[Command]) -> tuple[int, Sequence[Command]]:
         "Carry out what a strategy wants; a market order on its own meets the next row at once, when nothing else is due there."
-        engine, first = self.engine, commands[0]
-        if isinstance(first, Submit) and row < until and len(commands) == 1 and self._at_next_open is not None and self.watcher is None and not engine.is_heard:
-            fill = self._at_next_open(first.order, self.bars, row)
+        engine, first, at_next_open = self.engine, commands[0], self._at_next_open
+        alone = row < until and len(commands) == 1 and self.watcher is None and not (engine.hears_orders or engine._owners)
+        if alone and at_next_open is not None and type(first) is Submit:
+            fill = at_next_open(first.order, self.bars, row)  # type: ignore[attr-defined]
             if fill is not None:
+                due = engine.book.next_due
                 self.fills.append(fill)
-                if told := engine.process(fill):
-                    self.obey(told)
+                told = engine.take(fill)
                 if not told:
-                    return row, ()
+                    return engine.walk(row, until) if engine.book.next_due == due else (row, ())
+                self.obey(told)
                 commands, row = engine.step(row), row + 1
         self.obey(commands)
         return row, ()

@@ -72,7 +72,6 @@ class _Account:
         self.changes: list[Change] = []
         self.flows: list[CashFlow] = []
         self.actions: list[CorporateAction] = []  # that were booked, whether anything was held or not
-        self._executions: set[tuple[str, str]] = set()
         self._has_queue = settlement_days > 0  # whether a fill has to look at `pending`
         self._by_currency = {c: [h for h in self.holdings.values() if h.currency == c] for c in self.fx}
         self._flows: dict[str, dict[str, float]] = {c: dict.fromkeys(PARTS, 0.0) for c in self.fx}
@@ -261,6 +260,9 @@ class _Special(_Money):
         return profit
 
 # %% ../../nbs/core/05_book.ipynb #a1book0025
+_BUY, _INFINITE = Side.BUY, math.inf
+
+
 class _Trading(_Special):
     "The part of a book that trades."
 
@@ -273,7 +275,7 @@ class _Trading(_Special):
         if holding is None:
             raise unknown_name("instrument", fill.symbol, self.holdings)
         check_numbers(fill, holding)
-        if (fill.symbol, fill.exec_id) in self._executions:
+        if fill.exec_id in holding.executions:
             raise StateMismatch(f"execution {fill.exec_id!r} of {fill.symbol!r} was booked before; each execution counts once.")
         if fill.fee_currency and fill.fee_currency not in self.cash and (fill.fee_currency != holding.instrument.base or holding.is_margined):
             raise DataError(
@@ -287,21 +289,21 @@ class _Trading(_Special):
         fill: Fill,  # what traded
     ) -> float:  # profit locked in, before fees, in the fill's currency
         "Book a fill: the only way in which trading changes cash and positions. Raises on a fill that contradicts itself or the book, and changes nothing."
-        symbol, price, quantity, fee, seen = fill.symbol, fill.price, fill.quantity, fill.fee, self._executions
-        holding, key = self.holdings.get(symbol), (symbol, fill.exec_id)
-        if holding is None or key in seen or fill.fee_currency or not (
-            quantity > 0.0 and -math.inf < quantity * price * holding.multiplier < math.inf and -math.inf < fee < math.inf
-            and fill.currency == holding.currency
+        symbol, quantity, fee, exec_id = fill.symbol, fill.quantity, fill.fee, fill.exec_id
+        holding = self.holdings.get(symbol) or self.check_fill(fill)
+        value = quantity * fill.price * holding.multiplier
+        if exec_id in holding.executions or fill.fee_currency or not (
+            quantity > 0.0 and -_INFINITE < value < _INFINITE and -_INFINITE < fee < _INFINITE and fill.currency == holding.currency
         ):  # fmt: skip
-            holding = self.check_fill(fill)
-        seen.add(key)
-        if fill.side is not Side.BUY:
-            quantity = -quantity
+            self.check_fill(fill)
+        holding.executions.add(exec_id)
+        if fill.side is not _BUY:
+            quantity, value = -quantity, -value
         if holding.is_margined or fill.fee_currency or self._has_queue:
             return self._enter_special(fill, holding, quantity)
         currency = holding.currency
-        profit = holding.trade(quantity, price)
-        cash = self.cash[currency] - quantity * price * holding.multiplier - fee
+        profit = holding.trade(quantity, fill.price)
+        cash = self.cash[currency] - value - fee
         self.cash[currency] = cash
         holding.fees += fee
         self.ledger.append(make_row(LedgerRow, (fill.ts, symbol, holding.quantity, currency, cash)))

@@ -234,6 +234,10 @@ class _SizingView(_AccountView):
         return money if 0.0 < money < math.inf else None
 
 # %% ../../nbs/core/05a_context.ipynb #afaeaf17
+_BUY, _SELL, _DAY = Side.BUY, Side.SELL, TimeInForce.DAY
+_MARKET, _LIMIT, _STOP = OrderType.MARKET, OrderType.LIMIT, OrderType.STOP
+
+
 class _OrderingView(_SizingView):
     "The part of a context that writes single orders."
 
@@ -261,14 +265,19 @@ class _OrderingView(_SizingView):
     ) -> str:  # the order's client_order_id
         "Order a quantity."
         engine, lane = self._engine, self._lane
+        if (
+            limit_price is stop_price is touch_price is trail_amount is trail_percent is notional is budget is expires is None
+            and time_in_force is _DAY and not (post_only or reduce_only or parent or group)
+        ):  # fmt: skip
+            return engine.submit_market(lane, symbol, quantity, tag)
         trail = trail_amount is not None or trail_percent is not None
-        kind = OrderType.MARKET
+        kind = _MARKET
         if trail or touch_price is not None:
             kind = order_type_of(limit_price, stop_price, touch_price, trail)
         elif limit_price is not None:
-            kind = OrderType.LIMIT if stop_price is None else OrderType.STOP_LIMIT
+            kind = _LIMIT if stop_price is None else OrderType.STOP_LIMIT
         elif stop_price is not None:
-            kind = OrderType.STOP
+            kind = _STOP
         if notional is not None:
             quantity = self._quantity_of(symbol, notional, limit_price)
         if budget is not None:
@@ -276,7 +285,7 @@ class _OrderingView(_SizingView):
         if type(time_in_force) is not TimeInForce:
             time_in_force = _TIMES.get(time_in_force) or TimeInForce(time_in_force)
         order = make_order(
-            engine.next_name(lane), engine.ts, symbol, Side.BUY if quantity > 0.0 else Side.SELL, abs(quantity), kind, limit_price,
+            engine.next_name(lane), engine.ts, symbol, _BUY if quantity > 0.0 else _SELL, abs(quantity), kind, limit_price,
             touch_price if touch_price is not None else stop_price, time_in_force, lane.name, tag,
             None if expires is None else to_instant(expires), trail_amount, trail_percent, post_only, reduce_only, parent, group, budget,
         )

@@ -7,7 +7,7 @@ __all__ = ['Kept', 'Curve', 'steps', 'account_curve']
 
 # %% ../../nbs/core/04c_curve.ipynb #a1curve0002
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -52,10 +52,10 @@ def steps(
     return np.repeat(np.concatenate(([first], values)), np.diff(edges))
 
 # %% ../../nbs/core/04c_curve.ipynb #a1curve0010
-def _visible(book: Kept, ts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _visible(book: Kept, ledger: Sequence[Sequence[Any]], ts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     "The bar from which each row of the ledger counts, and each change; the number of bars = none."
     at = np.array([c.at for c in book.changes], dtype=np.int64)
-    stamps = np.fromiter((e[0] for e in book.ledger), dtype=np.int64, count=len(book.ledger))
+    stamps = np.array(ledger[0], dtype=np.int64)
     merged = np.insert(stamps, at, np.array([c.ts for c in book.changes], dtype=np.int64)) if len(at) else stamps
     rows = np.searchsorted(ts, np.maximum.accumulate(merged), side="left")
     rare = np.zeros(len(merged), dtype=bool)
@@ -79,24 +79,25 @@ class _Paths:
         "Read both lists."
         self.book, self.length = book, len(ts)
         self.column = {symbol: n for n, symbol in enumerate(symbols)} | {"": -1}
-        self.row, self.changed = _visible(book, ts)
+        self.ledger: Sequence[Sequence[Any]] = list(zip(*book.ledger, strict=True)) or [()] * 5  # its columns: ts, symbol, quantity, currency, cash
+        self.row, self.changed = _visible(book, self.ledger, ts)
 
     def quantities(self) -> dict[int, np.ndarray]:
         "The quantity held, per column that ever traded."
-        names = [e[1] for e in self.book.ledger]
+        names = self.ledger[1]
         try:
             codes = np.fromiter(map(self.column.__getitem__, names), dtype=np.int64, count=len(names))
         except KeyError as error:
             raise unknown_name("column of the marks", str(error.args[0]), [s for s in self.column if s]) from None
-        values = np.fromiter((e[2] for e in self.book.ledger), dtype=float, count=len(names))
+        values = np.array(self.ledger[2], dtype=float)
         return {n: steps(self.row[k], values[k], 0.0, self.length) for n, k in _by_code(codes) if n >= 0}
 
     def cash(self) -> dict[str, np.ndarray]:
         "Cash per currency."
         known = {c: n for n, c in enumerate(self.book.initial_cash)}
         names = list(known)
-        codes = np.fromiter((known[e[3]] for e in self.book.ledger), dtype=np.int64, count=len(self.book.ledger))
-        values = np.fromiter((e[4] for e in self.book.ledger), dtype=float, count=len(codes))
+        codes = np.fromiter(map(known.__getitem__, self.ledger[3]), dtype=np.int64, count=len(self.ledger[3]))
+        values = np.array(self.ledger[4], dtype=float)
         moved = {names[n]: steps(self.row[k], values[k], self.book.initial_cash[names[n]], self.length) for n, k in _by_code(codes)}
         return {c: moved[c] if c in moved else np.full(self.length, first) for c, first in self.book.initial_cash.items()}
 

@@ -188,6 +188,16 @@ class _Stepping(_Stepper):
         self._out = []
         return self.row + 1, out
 
+    def take(
+        self,
+        fill: Fill,  # what traded
+    ) -> Sequence[Command]:  # what is to be done about it
+        "Handle a fill: as `process` does, for a driver that knows what it has."
+        if fill.ts > self.ts:
+            self.ts = fill.ts
+        _handle_fill(self, fill)
+        return self.flush() if self._out or self._denied else ()
+
     def step_other(self, interval: str, row: int, ts: int) -> Sequence[Command]:
         "Handle the bars of one row of a panel of another interval."
         bars = self._others[interval]
@@ -305,7 +315,7 @@ def _handle_timer(engine: TradingEngine, timer: TimerEvent) -> None:
         engine._set_next(timer.name, timer.ts)
 
 # %% ../../nbs/core/06_engine.ipynb #5a46fd6f
-def _handle_fill(engine: TradingEngine, fill: Fill) -> None:
+def _handle_fill(engine: Any, fill: Fill) -> None:
     "Count a fill, book it, and tell the strategy."
     name, symbol = fill.client_order_id, fill.symbol
     state = engine.orders.get(name) or engine.order_state(name)

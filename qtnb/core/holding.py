@@ -19,7 +19,7 @@ MARGINED = ("future", "perpetual")  # asset classes that are held against margin
 class Holding:
     "Quantity and average price of one instrument, with what it has earned so far; all money in the instrument's currency."
 
-    __slots__ = ("average_price", "carry", "currency", "fees", "income", "instrument", "is_margined", "multiplier", "quantity", "realised")
+    __slots__ = ("average_price", "carry", "currency", "executions", "fees", "income", "instrument", "is_margined", "multiplier", "quantity", "realised")
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class Holding:
         "A flat holding."
         self.instrument, self.currency, self.multiplier = instrument, instrument.currency, instrument.multiplier
         self.is_margined = instrument.asset_class in MARGINED
+        self.executions: set[str] = set()  # ids of those that were booked
         self.quantity = 0.0  # signed, base units
         self.average_price = 0.0
         self.realised = 0.0  # locked in by trades, before fees

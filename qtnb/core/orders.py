@@ -63,6 +63,7 @@ TRANSITIONS: dict[tuple[Status, Kind], Status] = _edges()
 # %% ../../nbs/core/04_orders.ipynb #91d48272
 FILLABLE: frozenset[Status] = frozenset(s for s in Status if s not in (Status.NEW, Status.DENIED, Status.FILLED))
 _ENDED = frozenset({Status.CANCELED, Status.EXPIRED, Status.REJECTED})
+_NEW, _FILLED = Status.NEW, Status.FILLED
 _ASKED = frozenset({Status.PENDING_CANCEL, Status.PENDING_REPLACE})
 
 # %% ../../nbs/core/04_orders.ipynb #10219ea0
@@ -78,7 +79,7 @@ class _OrderRecord:
         "A new order, not yet sent."
         self.order = order
         self.quantity = order.quantity  # what is asked for now; a replacement changes it
-        self.status = Status.NEW
+        self.status = _NEW
         self.filled_quantity = 0.0
         self.average_price = 0.0
         self.fees = 0.0
@@ -202,6 +203,12 @@ class OrderState(_Moves):
     ) -> None:
         "Count an execution that has been checked."
         quantity, average = fill.quantity, self.average_price
+        if quantity == self.quantity and not self.exec_ids:  # the first and the last: what follows, by its result
+            self.average_price, self.filled_quantity, self.fees, self.exec_ids = fill.price, quantity, fill.fee, (fill.exec_id,)
+            self.status = _FILLED
+            if fill.ts > self.ts:
+                self.ts = fill.ts
+            return
         total = self.filled_quantity + quantity
         self.average_price = average + (fill.price - average) * (quantity / total)
         self.filled_quantity, self.fees = total, self.fees + fill.fee
@@ -215,7 +222,7 @@ class OrderState(_Moves):
         if fill.ts > self.ts:
             self.ts = fill.ts
         if total >= self.quantity * (1.0 - 1e-9):
-            self.status = Status.FILLED
+            self.status = _FILLED
         elif self.status not in _ENDED and self.status not in _ASKED:
             self.status = Status.PARTIALLY_FILLED
 

@@ -46,13 +46,14 @@ def record_orders(
 
 def _taken(rows: Sequence[Any], names: Sequence[str], plain: tuple[Any, ...] | None = None) -> dict[str, Any]:
     "Some attributes of all objects as columns; nothing when every object has the plain ones."
-    take = attrgetter(*names)
-    if plain is not None and all(map(plain.__eq__, map(take, rows))):
+    if plain is not None and all(map(plain.__eq__, map(attrgetter(*names), rows))):
         return {}
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    for first in range(0, len(rows), _BLOCK):  # each object is looked at once: they lie all over the memory
-        for column, values in zip(columns.values(), zip(*map(take, rows[first : first + _BLOCK]), strict=True), strict=True):
-            column.extend(values)
+    steps = [(column.extend, attrgetter(name)) for name, column in columns.items()]
+    for first in range(0, len(rows), _BLOCK):  # some objects at a time, while they are near: they lie all over the memory
+        block = rows[first : first + _BLOCK]
+        for extend, take in steps:
+            extend(map(take, block))
     return columns
 
 # %% ../../nbs/evaluation/31_recording.ipynb #2b5a04a9

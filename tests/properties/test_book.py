@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -63,8 +64,8 @@ marks = st.fixed_dictionaries({s: prices for s in SYMBOLS})
 
 def snapshot(book: Book) -> object:
     """Everything that a book remembers, copied."""
-    holdings = {s: tuple(getattr(h, n) for n in Holding.__slots__) for s, h in book.holdings.items()}
-    return holdings, dict(book.cash), list(book.ledger), set(book._executions)
+    holdings = {s: tuple(copy.copy(getattr(h, n)) for n in Holding.__slots__) for s, h in book.holdings.items()}
+    return holdings, dict(book.cash), list(book.ledger)
 
 
 def scale_of(fills: Sequence[Fill], prices_now: dict[str, float]) -> float:
