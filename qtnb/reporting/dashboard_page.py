@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['DASHBOARD_STYLE', 'HEAD', 'CARDS', 'PAGE', 'TABLES', 'LOGIN', 'style_sheet', 'dashboard_page', 'login_page']
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #6d444ecd
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #75364e1d
 import jinja2
 
 from ..evaluation.display import FIGURE_CSS
 from ..evaluation.page import STYLE, TABLE_STYLE, token_css
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #6596dbe1
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #4901f680
 DASHBOARD_STYLE = """
 :root { --good: #0a7d62; } @media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { --good: #4cc9a4; } } :root[data-theme=dark] { --good:
   #4cc9a4; }
@@ -32,7 +32,7 @@ tbody th { max-width: 300px; overflow: hidden; text-overflow: ellipsis; white-sp
 .meter > div { height: 100%; background: var(--accent); border-radius: 5px; }
 .meter.near > div { background: var(--bad); opacity: .75; }
 .meter.over > div { background: repeating-linear-gradient(45deg, var(--bad) 0 6px, var(--paper) 6px 9px); }
-.limits td.bar { width: 38%; }
+.limits td.gauge { width: 34%; } #orders-box { max-height: 420px; overflow: auto; } #orders thead th { position: sticky; top: 0; background: var(--paper); }
 .panel { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; margin: 0 0 14px; }
 .panel label { display: block; font-size: 13px; color: var(--muted); margin-bottom: 4px; }
 .panel input { font: inherit; width: 100%; padding: 9px 10px; border: 1px solid var(--muted); border-radius: 6px; background: var(--paper); color: var(--ink); }
@@ -45,12 +45,12 @@ tbody th { max-width: 300px; overflow: hidden; text-overflow: ellipsis; white-sp
 .notices { list-style: none; margin: 0; padding: 0; max-height: 340px; overflow-y: auto; font-size: 13.5px; } .notices li { display: grid;
   grid-template-columns: 150px 74px 1fr; gap: 10px;
   padding: 5px 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; } .notices time { color: var(--muted); font-variant-numeric: tabular-nums; }
-.notices .kind { font-weight: 600; } .notices .halt .kind, .notices .breach .kind, .notices .error .kind { color: var(--bad); }
+.notices .kind { font-weight: 600; } .notices .n-halt .kind, .notices .n-breach .kind, .notices .n-error .kind { color: var(--bad); }
 .login { max-width: 420px; margin: 12vh auto 0; padding: 0 20px; }
 @media (max-width: 1000px) { .cards { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
-@media (max-width: 620px) { .cards { grid-template-columns: repeat(2, minmax(0, 1fr)); } .banner { display: block; } .notices li { grid-template-columns:
+@media (max-width: 620px) { .cards { grid-template-columns: repeat(2, minmax(0, 1fr)); } .banner { display: block; } .banner b { margin-right: 10px; } .notices li { grid-template-columns:
   auto 1fr; }
-  .notices .text { grid-column: 1 / -1; } .limits td.bar, .limits th.bar { display: none; } .buttons button { flex: 1 1 28%; padding: 8px 6px; }
+  .notices .text { grid-column: 1 / -1; } .limits td.gauge, .limits th.gauge { display: none; } tbody th, td.name { max-width: 130px; } .buttons button { flex: 1 1 28%; padding: 8px 6px; }
     .card .value { font-size: 19px; } }
 @media print { .panel, .who { display: none; } .cards { grid-template-columns: repeat(6, minmax(0, 1fr)); } .notices { max-height: none; } .card .value {
   font-size: 14px; } }
@@ -61,7 +61,7 @@ def style_sheet() -> str:  # CSS
     "Everything that the page needs, in one file."
     return token_css() + STYLE + FIGURE_CSS + TABLE_STYLE + DASHBOARD_STYLE
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #80003240
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #a0b09b73
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -73,7 +73,7 @@ HEAD = """<!DOCTYPE html>
 CARDS = (("equity", "Equity"), ("today", "PnL today"), ("total", "PnL since start"), ("drawdown", "Drawdown"), ("exposure", "Exposure, gross"),
          ("age", "Last event"))
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #f49250be
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #c5a2d6f7
 PAGE = """{% include "head" %}
 <body>
 <header class="top">
@@ -113,12 +113,14 @@ then halts.</p>
 <figure class="wide"><div class="qtnb-figure" id="figure-drawdown" role="img" aria-label="Area chart of drawdown over market
   time"></div></figure></div></section>
 {% for name, heading, columns in tables %}
+{% if name == "orders" %}
+<section><h2 id="h-notices">Notices</h2><ul class="notices" id="notices" tabindex="0" aria-labelledby="h-notices"></ul><p class="none"
+{% endif %}
 <section><h2 id="h-{{ name }}">{{ heading }}</h2>
-<div class="scroll" tabindex="0" role="region" aria-labelledby="h-{{ name }}"><table class="{{ name }}" id="{{ name }}"><thead><tr>
+<div class="scroll" id="{{ name }}-box" tabindex="0" role="region" aria-labelledby="h-{{ name }}"><table class="{{ name }}" id="{{ name }}"><thead><tr>
 {% for column, kind in columns %}<th scope="col" class="{{ kind }}">{{ column }}</th>{% endfor %}
 </tr></thead><tbody></tbody></table></div><p class="none" id="{{ name }}-none">None.</p></section>
 {% endfor %}
-<section><h2 id="h-notices">Notices</h2><ul class="notices" id="notices" tabindex="0" aria-labelledby="h-notices"></ul><p class="none"
   id="notices-none">None.</p></section>
 <footer>PnL today is the change of equity since the last bar of the session day before, without deposits;
   a session day is <span data-v="day-rule">a UTC day in which a bar ends</span>.
@@ -129,9 +131,9 @@ Numbers come from the journal of the session, read from outside. {% if not contr
 </html>
 """
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #0a502d3c
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #f294a734
 TABLES = (
-    ("limits", "Exposures against limits", (("limit", "l"), ("used", ""), ("", "bar"), ("value", ""), ("bound", ""), ("orders that would pass it", "l"))),
+    ("limits", "Exposures against limits", (("limit", "l"), ("used", ""), ("", "gauge"), ("value", ""), ("bound", ""), ("orders that would pass it", "l"))),
     ("positions", "Positions", (("symbol", "l"), ("quantity", ""), ("entry", ""), ("mark", ""), ("value", ""), ("weight", ""), ("unrealised", ""),
       ("realised", ""), ("fees", ""))),
     ("orders", "Orders", (("changed", "l"), ("state", "l"), ("side", "l"), ("symbol", "l"), ("type", "l"), ("quantity", ""), ("filled", ""), ("price", ""),

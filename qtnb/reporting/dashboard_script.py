@@ -6,14 +6,14 @@
 __all__ = ['WRITING_JS', 'FILLING_JS', 'SHOWING_JS', 'AGEING_JS', 'ASKING_JS', 'PRESSING_JS', 'STARTING_JS', 'LOGIN_JS',
            'dashboard_script', 'curve_columns', 'curve_figures']
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #fdba34a4
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #10650bd1
 from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import ConfigError
 from ..evaluation.display import EMBED_JS
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #e5d967d8
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #cc08ebc9
 WRITING_JS = """
 "use strict";
 var $ = function (id) { return document.getElementById(id); };
@@ -39,7 +39,7 @@ function span(seconds) {
 function put(name, text) { document.querySelectorAll("[data-v='" + name + "']").forEach(function (e) { if (e.textContent !== text) e.textContent = text; }); }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #0c5fa45d
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #13861ff4
 FILLING_JS = """
 var shown = {};
 function fill(name, rows) {
@@ -100,7 +100,7 @@ function notices(list) {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #eb77eb93
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #0a02d893
 SHOWING_JS = """
 var view = null, answered = performance.now(), me = {control: false, csrf: "", name: ""};
 var KINDS = {running: "", stale: "bad", silent: "bad", dead: "bad", failed: "bad", over: "calm", absent: "calm"};
@@ -151,7 +151,7 @@ function show(next) {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #cdf3dc34
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #7ede4be2
 AGEING_JS = """
 function became(c) {
   if (c.outcome === "taken") return "taken " + stamp(c.answered_ns, false) + (c.record ? ", record " + number(c.record, 0, 0) : "");
@@ -168,7 +168,7 @@ function tick() {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #52b1ae49
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #1f9a27da
 ASKING_JS = """
 function ask(path, options) {
   return fetch(path, Object.assign({credentials: "same-origin", cache: "no-store"}, options || {})).then(function (answer) {
@@ -197,7 +197,7 @@ function chart() {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #75a0d110
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #efdf6eeb
 PRESSING_JS = """
 var wanted = "", waiting = 0, timer = 0, ALLOWED = {running: 1, stale: 1, silent: 1};
 function buttons() {
@@ -244,7 +244,7 @@ function send() {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #06d20bb6
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #854775d0
 STARTING_JS = """
 function start() {
   var root = document.documentElement, dark = window.matchMedia("(prefers-color-scheme: dark)"), toggle = $("theme");
@@ -263,7 +263,7 @@ function start() {
 start();
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #a7b72e33
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #2a0d3809
 LOGIN_JS = """
 "use strict";
 (function () {
@@ -285,7 +285,7 @@ def dashboard_script() -> str:  # JavaScript
     "The script of the page."
     return "(function () {\n" + "\n".join((WRITING_JS, EMBED_JS, FILLING_JS, SHOWING_JS, AGEING_JS, ASKING_JS, PRESSING_JS, STARTING_JS)) + "})();\n"
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #1764bcd5
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #cb845e85
 def curve_columns(
     points: Sequence[tuple[int, float]],  # ts (ns UTC), equity; in order of time
 ) -> dict[str, list[float]]:  # ts in milliseconds, equity, drawdown (decimal)

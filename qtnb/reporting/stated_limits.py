@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KNOWN', 'read_limits', 'LimitRow', 'LimitGauges']
 
-# %% ../../nbs/reporting/21_stated_limits.ipynb #484dadcb
+# %% ../../nbs/reporting/21_stated_limits.ipynb #5fbe4e8a
 import ast
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from qtnb.risk.limits import (
     passed,
 )
 
-# %% ../../nbs/reporting/21_stated_limits.ipynb #8547455a
+# %% ../../nbs/reporting/21_stated_limits.ipynb #ae487110
 KNOWN: dict[str, type[Limit]] = {
     kind.__name__: kind
     for kind in (GrossLimit, NetLimit, FactorLimit, NameLimit, GroupLimit, CurrencyLimit, ConcentrationLimit, LargestLimit, LiquidityLimit)
@@ -83,7 +83,7 @@ def read_limits(
         others += [text if len(found) == 1 else told for limit, told in found if limit is None]
     return limits, others
 
-# %% ../../nbs/reporting/21_stated_limits.ipynb #6f32393d
+# %% ../../nbs/reporting/21_stated_limits.ipynb #ec8b4079
 @dataclass(frozen=True, slots=True)
 class LimitRow:
     "One measured number."
