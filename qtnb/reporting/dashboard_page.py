@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['DASHBOARD_STYLE', 'HEAD', 'CARDS', 'PAGE', 'TABLES', 'LOGIN', 'style_sheet', 'dashboard_page', 'login_page']
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #75364e1d
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #6d444ecd
 import jinja2
 
 from ..evaluation.display import FIGURE_CSS
 from ..evaluation.page import STYLE, TABLE_STYLE, token_css
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #4901f680
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #c9554b2f
 DASHBOARD_STYLE = """
 :root { --good: #0a7d62; } @media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { --good: #4cc9a4; } } :root[data-theme=dark] { --good:
   #4cc9a4; }
@@ -48,9 +48,11 @@ tbody th { max-width: 300px; overflow: hidden; text-overflow: ellipsis; white-sp
 .notices .kind { font-weight: 600; } .notices .n-halt .kind, .notices .n-breach .kind, .notices .n-error .kind { color: var(--bad); }
 .login { max-width: 420px; margin: 12vh auto 0; padding: 0 20px; }
 @media (max-width: 1000px) { .cards { grid-template-columns: repeat(3, minmax(0, 1fr)); } }
-@media (max-width: 620px) { .cards { grid-template-columns: repeat(2, minmax(0, 1fr)); } .banner { display: block; } .banner b { margin-right: 10px; } .notices li { grid-template-columns:
+@media (max-width: 620px) { .cards { grid-template-columns: repeat(2, minmax(0, 1fr)); } .banner { display: block; } .banner b { margin-right: 10px; }
+  .notices li { grid-template-columns:
   auto 1fr; }
-  .notices .text { grid-column: 1 / -1; } .limits td.gauge, .limits th.gauge { display: none; } tbody th, td.name { max-width: 130px; } .buttons button { flex: 1 1 28%; padding: 8px 6px; }
+  .notices .text { grid-column: 1 / -1; } .limits td.gauge, .limits th.gauge { display: none; } tbody th, td.name { max-width: 130px; } .buttons button {
+    flex: 1 1 28%; padding: 8px 6px; }
     .card .value { font-size: 19px; } }
 @media print { .panel, .who { display: none; } .cards { grid-template-columns: repeat(6, minmax(0, 1fr)); } .notices { max-height: none; } .card .value {
   font-size: 14px; } }
@@ -61,7 +63,7 @@ def style_sheet() -> str:  # CSS
     "Everything that the page needs, in one file."
     return token_css() + STYLE + FIGURE_CSS + TABLE_STYLE + DASHBOARD_STYLE
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #a0b09b73
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #80003240
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -73,7 +75,7 @@ HEAD = """<!DOCTYPE html>
 CARDS = (("equity", "Equity"), ("today", "PnL today"), ("total", "PnL since start"), ("drawdown", "Drawdown"), ("exposure", "Exposure, gross"),
          ("age", "Last event"))
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #c5a2d6f7
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #26853195
 PAGE = """{% include "head" %}
 <body>
 <header class="top">
@@ -131,7 +133,7 @@ Numbers come from the journal of the session, read from outside. {% if not contr
 </html>
 """
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #f294a734
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #f1aa25fe
 TABLES = (
     ("limits", "Exposures against limits", (("limit", "l"), ("used", ""), ("", "gauge"), ("value", ""), ("bound", ""), ("orders that would pass it", "l"))),
     ("positions", "Positions", (("symbol", "l"), ("quantity", ""), ("entry", ""), ("mark", ""), ("value", ""), ("weight", ""), ("unrealised", ""),

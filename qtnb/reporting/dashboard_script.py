@@ -6,14 +6,14 @@
 __all__ = ['WRITING_JS', 'FILLING_JS', 'SHOWING_JS', 'AGEING_JS', 'ASKING_JS', 'PRESSING_JS', 'STARTING_JS', 'LOGIN_JS',
            'dashboard_script', 'curve_columns', 'curve_figures']
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #10650bd1
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #fdba34a4
 from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import ConfigError
 from ..evaluation.display import EMBED_JS
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #cc08ebc9
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #f660c166
 WRITING_JS = """
 "use strict";
 var $ = function (id) { return document.getElementById(id); };
@@ -24,7 +24,7 @@ function number(x, least, most) {
 function money(x) { return number(x === 0 ? 0 : x, 2, 2); }
 function signed(x) { return (x > 0 ? "+" : "") + money(x); }
 function percent(x, digits) { return x === null || x === undefined ? "–" : number(100 * x, digits, digits) + " %"; }
-function price(x) { return x === null || x === 0 ? "–" : number(x, 2, 6); }
+function price(x) { return x === null || x === 0 ? "–" : number(x, 2, 4); }
 function stamp(ns, dateToo) {
   if (!ns) return "–";
   var text = new Date(Math.round(ns / 1e6)).toISOString();
@@ -39,7 +39,7 @@ function span(seconds) {
 function put(name, text) { document.querySelectorAll("[data-v='" + name + "']").forEach(function (e) { if (e.textContent !== text) e.textContent = text; }); }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #13861ff4
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #039a1fa7
 FILLING_JS = """
 var shown = {};
 function fill(name, rows) {
@@ -89,7 +89,7 @@ function notices(list) {
   place.textContent = "";
   list.forEach(function (n) {
     var item = document.createElement("li");
-    item.className = n.kind;
+    item.className = "n-" + n.kind;
     [["time", stamp(n.ts), ""], ["span", n.kind, "kind"], ["span", n.text, "text"]].forEach(function (part) {
       var e = document.createElement(part[0]); e.textContent = part[1]; e.className = part[2]; item.appendChild(e);
     });
@@ -100,7 +100,7 @@ function notices(list) {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #0a02d893
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #bc3cb7cd
 SHOWING_JS = """
 var view = null, answered = performance.now(), me = {control: false, csrf: "", name: ""};
 var KINDS = {running: "", stale: "bad", silent: "bad", dead: "bad", failed: "bad", over: "calm", absent: "calm"};
@@ -128,7 +128,7 @@ function show(next) {
   put("exposure", percent(s.gross, 1)); put("exposure-note", "net " + percent(s.net, 1));
   $("card-today").classList.toggle("down", s.pnl_today < 0); $("card-total").classList.toggle("down", s.pnl_total < 0);
   fill("limits", s.limits.map(function (l) {
-    return [l.label, [l.bound === null ? "" : l.used === null ? "–" : percent(l.used, 0), l.is_passed ? "neg strong" : ""], ["", "bar",
+    return [l.label, [l.bound === null ? "" : l.used === null ? "–" : percent(l.used, 0), l.is_passed ? "neg strong" : ""], ["", "gauge",
       l.bound === null ? null : l],
             number(l.value, 3, 4), l.bound === null ? "no limit" : number(l.bound, 2, 4), [l.action, "l"]];
   }).concat(s.rules.map(function (r) { return [r, "", "", "", "", ["in force", "l"]]; })));
@@ -151,7 +151,7 @@ function show(next) {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #7ede4be2
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #61592c4b
 AGEING_JS = """
 function became(c) {
   if (c.outcome === "taken") return "taken " + stamp(c.answered_ns, false) + (c.record ? ", record " + number(c.record, 0, 0) : "");
@@ -161,14 +161,14 @@ function tick() {
   var since = (performance.now() - answered) / 1000, age = view && view.health.event_age_seconds, live = view && ["running", "stale", "silent",
     "dead"].indexOf(view.health.word) >= 0;
   put("age", age === null || age === undefined ? "–" : span(age + since));
-  put("age-note", live ? "by the clock" : "");
+  put("age-note", live ? "of market data" : "");
   var lost = since > 5;
   document.body.classList.toggle("old", lost || Boolean(view && view.health.word === "dead"));
   if (lost) banner("problem", "bad", "No answer", "The dashboard server has not answered for " + Math.floor(since) + " s; what stands here is that old.");
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #1f9a27da
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #52b1ae49
 ASKING_JS = """
 function ask(path, options) {
   return fetch(path, Object.assign({credentials: "same-origin", cache: "no-store"}, options || {})).then(function (answer) {
@@ -197,7 +197,7 @@ function chart() {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #efdf6eeb
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #75a0d110
 PRESSING_JS = """
 var wanted = "", waiting = 0, timer = 0, ALLOWED = {running: 1, stale: 1, silent: 1};
 function buttons() {
@@ -244,7 +244,7 @@ function send() {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #854775d0
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #06d20bb6
 STARTING_JS = """
 function start() {
   var root = document.documentElement, dark = window.matchMedia("(prefers-color-scheme: dark)"), toggle = $("theme");
@@ -263,7 +263,7 @@ function start() {
 start();
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #2a0d3809
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #a7b72e33
 LOGIN_JS = """
 "use strict";
 (function () {
@@ -285,7 +285,7 @@ def dashboard_script() -> str:  # JavaScript
     "The script of the page."
     return "(function () {\n" + "\n".join((WRITING_JS, EMBED_JS, FILLING_JS, SHOWING_JS, AGEING_JS, ASKING_JS, PRESSING_JS, STARTING_JS)) + "})();\n"
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #cb845e85
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #1764bcd5
 def curve_columns(
     points: Sequence[tuple[int, float]],  # ts (ns UTC), equity; in order of time
 ) -> dict[str, list[float]]:  # ts in milliseconds, equity, drawdown (decimal)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KNOWN', 'read_limits', 'LimitRow', 'LimitGauges']
 
-# %% ../../nbs/reporting/21_stated_limits.ipynb #5fbe4e8a
+# %% ../../nbs/reporting/21_stated_limits.ipynb #484dadcb
 import ast
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from qtnb.risk.limits import (
     passed,
 )
 
-# %% ../../nbs/reporting/21_stated_limits.ipynb #ae487110
+# %% ../../nbs/reporting/21_stated_limits.ipynb #8547455a
 KNOWN: dict[str, type[Limit]] = {
     kind.__name__: kind
     for kind in (GrossLimit, NetLimit, FactorLimit, NameLimit, GroupLimit, CurrencyLimit, ConcentrationLimit, LargestLimit, LiquidityLimit)
@@ -83,7 +83,7 @@ def read_limits(
         others += [text if len(found) == 1 else told for limit, told in found if limit is None]
     return limits, others
 
-# %% ../../nbs/reporting/21_stated_limits.ipynb #ec8b4079
+# %% ../../nbs/reporting/21_stated_limits.ipynb #79e99113
 @dataclass(frozen=True, slots=True)
 class LimitRow:
     "One measured number."
@@ -123,6 +123,6 @@ class LimitGauges:
             over = passed(values, bounds)
             for k in np.flatnonzero(over) if only_passed else range(len(labels)):
                 value, bound = float(values[k]), float(bounds[k])
-                used = value / bound if bound else (math.inf if value > 0.0 else 0.0)
+                used = max(0.0, value / bound) if bound > 0.0 else (math.inf if over[k] else 0.0)
                 found.append(LimitRow(labels[k], value, bound, used, bool(over[k]), limit.action))
         return found
