@@ -6,14 +6,14 @@
 __all__ = ['WRITING_JS', 'FILLING_JS', 'SHOWING_JS', 'AGEING_JS', 'ASKING_JS', 'PRESSING_JS', 'STARTING_JS', 'LOGIN_JS',
            'dashboard_script', 'curve_columns', 'curve_figures']
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #fdba34a4
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #10650bd1
 from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import ConfigError
 from ..evaluation.display import EMBED_JS
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #f660c166
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #9d7055eb
 WRITING_JS = """
 "use strict";
 var $ = function (id) { return document.getElementById(id); };
@@ -39,7 +39,7 @@ function span(seconds) {
 function put(name, text) { document.querySelectorAll("[data-v='" + name + "']").forEach(function (e) { if (e.textContent !== text) e.textContent = text; }); }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #039a1fa7
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #3723908f
 FILLING_JS = """
 var shown = {};
 function fill(name, rows) {
@@ -100,7 +100,7 @@ function notices(list) {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #bc3cb7cd
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #502148ee
 SHOWING_JS = """
 var view = null, answered = performance.now(), me = {control: false, csrf: "", name: ""};
 var KINDS = {running: "", stale: "bad", silent: "bad", dead: "bad", failed: "bad", over: "calm", absent: "calm"};
@@ -122,7 +122,7 @@ function show(next) {
   put("strategy", s.strategy); put("run_id", s.run_id); put("interval", s.interval); put("market", stamp(s.ts) + " UTC"); put("records", number(s.records, 0,
     0));
   put("equity", money(s.equity)); put("equity-note", s.base_currency + ", cash " + money(s.cash));
-  put("today", signed(s.pnl_today)); put("today-note", percent(s.return_today, 2) + " on " + s.day);
+  put("today", signed(s.pnl_today)); put("today-note", percent(s.return_today, 2) + ", " + s.day);
   put("total", signed(s.pnl_total)); put("total-note", "fees " + money(s.fees));
   put("drawdown", percent(s.drawdown, 2)); put("drawdown-note", "deepest " + percent(s.max_drawdown, 2));
   put("exposure", percent(s.gross, 1)); put("exposure-note", "net " + percent(s.net, 1));
@@ -151,7 +151,7 @@ function show(next) {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #61592c4b
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #fd2f24cc
 AGEING_JS = """
 function became(c) {
   if (c.outcome === "taken") return "taken " + stamp(c.answered_ns, false) + (c.record ? ", record " + number(c.record, 0, 0) : "");
@@ -168,7 +168,7 @@ function tick() {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #52b1ae49
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #1f9a27da
 ASKING_JS = """
 function ask(path, options) {
   return fetch(path, Object.assign({credentials: "same-origin", cache: "no-store"}, options || {})).then(function (answer) {
@@ -197,7 +197,7 @@ function chart() {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #75a0d110
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #efdf6eeb
 PRESSING_JS = """
 var wanted = "", waiting = 0, timer = 0, ALLOWED = {running: 1, stale: 1, silent: 1};
 function buttons() {
@@ -244,7 +244,7 @@ function send() {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #06d20bb6
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #854775d0
 STARTING_JS = """
 function start() {
   var root = document.documentElement, dark = window.matchMedia("(prefers-color-scheme: dark)"), toggle = $("theme");
@@ -263,7 +263,7 @@ function start() {
 start();
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #a7b72e33
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #2a0d3809
 LOGIN_JS = """
 "use strict";
 (function () {
@@ -285,7 +285,7 @@ def dashboard_script() -> str:  # JavaScript
     "The script of the page."
     return "(function () {\n" + "\n".join((WRITING_JS, EMBED_JS, FILLING_JS, SHOWING_JS, AGEING_JS, ASKING_JS, PRESSING_JS, STARTING_JS)) + "})();\n"
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #1764bcd5
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #cbec79f2
 def curve_columns(
     points: Sequence[tuple[int, float]],  # ts (ns UTC), equity; in order of time
 ) -> dict[str, list[float]]:  # ts in milliseconds, equity, drawdown (decimal)
@@ -316,5 +316,8 @@ def curve_figures(
     tips = [("at", "@ts{%F %T} UTC"), ("equity", "@equity{0,0.00}"), ("drawdown", "@drawdown{0.00 %}")]
     top.add_tools(HoverTool(renderers=[line], mode="vline", tooltips=tips, formatters={"@ts": "datetime"}))
     under = chart("", "drawdown", form="0.0 %", height=150, x_axis_type="datetime", x_range=top.x_range)
+    for fig in (top, under):
+        fig.min_border_left = 84
+    under.y_range.end, under.yaxis.ticker.desired_num_ticks = 0, 3
     under.varea("ts", "drawdown", 0, source=source, color=ORANGE, alpha=0.35)
     return [top, under]
