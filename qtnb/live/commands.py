@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['APPLICATION_ID', 'ACTIONS', 'LONGEST', 'CommandRow', 'Pulse', 'CommandFile', 'Mailbox']
 
-# %% ../../nbs/live/03a_commands.ipynb #9b3c374c
+# %% ../../nbs/live/03a_commands.ipynb #b16ce44c
 import os
 import socket
 import sqlite3
@@ -18,7 +18,7 @@ from ..core.clock import Clock, SystemClock
 from ..core.errors import ConfigError, StateMismatch, StorageError, unknown_name
 from ..core.events import ControlAction
 
-# %% ../../nbs/live/03a_commands.ipynb #91cad9e8
+# %% ../../nbs/live/03a_commands.ipynb #a40c20f0
 APPLICATION_ID = 0x71746E63  # "qtnc" in ASCII
 ACTIONS = (ControlAction.HALT, ControlAction.RESUME, ControlAction.FLATTEN)
 _KEEPS = "".join(
@@ -37,7 +37,7 @@ PRAGMA application_id = {APPLICATION_ID};
 COMMIT;
 """
 
-# %% ../../nbs/live/03a_commands.ipynb #c61656c3
+# %% ../../nbs/live/03a_commands.ipynb #e19a6522
 class CommandRow(NamedTuple):
     "A command and what became of it."
 
@@ -65,7 +65,7 @@ class Pulse(NamedTuple):
     reason: str  # why trading is halted
     ended: str = ""  # why the session is over; "" while it runs
 
-# %% ../../nbs/live/03a_commands.ipynb #39ca4afa
+# %% ../../nbs/live/03a_commands.ipynb #7e0bc2c3
 @contextmanager
 def _storage(path: Path, deed: str) -> Iterator[None]:
     "Turn an error of SQLite or of the system into a StorageError."
@@ -97,7 +97,7 @@ class _CommandBase:
                 self._database.executescript(_LAYOUT)
             kind = self._database.execute("PRAGMA application_id").fetchone()[0]
             if kind == APPLICATION_ID:
-                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")  # no flush in the session's loop
         if kind != APPLICATION_ID:
             self._database.close()
             raise StorageError(f"file {str(path)!r} had application id {kind}; a command file has {APPLICATION_ID}; name the right file.")
@@ -119,7 +119,7 @@ class _CommandBase:
         host, pid, beat, event, records, halted, reducing, reason, ended = row
         return Pulse(host, pid, beat, event, records, bool(halted), bool(reducing), reason, ended)
 
-# %% ../../nbs/live/03a_commands.ipynb #cc892497
+# %% ../../nbs/live/03a_commands.ipynb #bc03d31f
 LONGEST = 300  # letters of a reason
 
 
@@ -174,7 +174,7 @@ class CommandFile(_CommandBase):
         with _storage(self.path, "read"):
             return [CommandRow(*row) for row in self._database.execute(query, (rows,))]
 
-# %% ../../nbs/live/03a_commands.ipynb #38766676
+# %% ../../nbs/live/03a_commands.ipynb #38c3d160
 class _Inbox(_CommandBase):
     "The command file of a session, for the session itself."
 
@@ -224,7 +224,7 @@ class _Inbox(_CommandBase):
                 self._database.execute("ROLLBACK")
             raise
 
-# %% ../../nbs/live/03a_commands.ipynb #7b72adf8
+# %% ../../nbs/live/03a_commands.ipynb #e72b55e6
 class Mailbox(_Inbox):
     "A command inbox with a pulse: what a live session is given."
 
