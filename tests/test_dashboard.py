@@ -181,6 +181,25 @@ def test_a_command_is_taken_once_whoever_reads(tmp_path: Path) -> None:
     assert sorted(found) == list(range(1, 41)) and all(c.outcome == "taken" for c in sender.history())
 
 
+def test_session_and_dashboard_may_open_the_file_at_the_same_moment(tmp_path: Path) -> None:
+    """Eight threads find no file and make it: one file, whole, for all of them, and nothing beside it."""
+    for number in range(20):
+        path, start, opened = tmp_path / str(number) / "commands.sqlite", threading.Barrier(8), list[CommandFile]()
+        path.parent.mkdir()
+
+        def work(path: Path = path, start: threading.Barrier = start, opened: list[CommandFile] = opened) -> None:
+            start.wait()
+            opened.append(CommandFile(path))
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(opened) == 8 and all(file.history() == [] for file in opened)
+        assert {p.name.removesuffix("-wal").removesuffix("-shm") for p in path.parent.iterdir()} == {"commands.sqlite"}
+
+
 def test_the_trail_cannot_be_changed_and_is_private(tmp_path: Path) -> None:
     """Triggers hold the rows, the system holds the file."""
     box = Mailbox(tmp_path / "commands.sqlite")

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['APPLICATION_ID', 'ACTIONS', 'LONGEST', 'CommandRow', 'Pulse', 'CommandFile', 'Mailbox']
 
-# %% ../../nbs/live/03a_commands.ipynb #b16ce44c
+# %% ../../nbs/live/03a_commands.ipynb #6f2c218d
 import os
 import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from ..core.clock import Clock, SystemClock
 from ..core.errors import ConfigError, StateMismatch, StorageError, unknown_name
 from ..core.events import ControlAction
 
-# %% ../../nbs/live/03a_commands.ipynb #a40c20f0
+# %% ../../nbs/live/03a_commands.ipynb #4b946cee
 APPLICATION_ID = 0x71746E63  # "qtnc" in ASCII
 ACTIONS = (ControlAction.HALT, ControlAction.RESUME, ControlAction.FLATTEN)
 _KEEPS = "".join(
@@ -26,6 +27,7 @@ _KEEPS = "".join(
     for table in ("command", "answer") for verb in ("UPDATE", "DELETE")
 )
 _LAYOUT = f"""
+PRAGMA journal_mode = WAL;
 BEGIN;
 CREATE TABLE command (id INTEGER PRIMARY KEY AUTOINCREMENT, sent_ns INTEGER NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE answer (id INTEGER PRIMARY KEY REFERENCES command, answered_ns INTEGER NOT NULL, outcome TEXT NOT NULL, detail TEXT NOT NULL,
@@ -37,7 +39,7 @@ PRAGMA application_id = {APPLICATION_ID};
 COMMIT;
 """
 
-# %% ../../nbs/live/03a_commands.ipynb #e19a6522
+# %% ../../nbs/live/03a_commands.ipynb #c61656c3
 class CommandRow(NamedTuple):
     "A command and what became of it."
 
@@ -65,7 +67,7 @@ class Pulse(NamedTuple):
     reason: str  # why trading is halted
     ended: str = ""  # why the session is over; "" while it runs
 
-# %% ../../nbs/live/03a_commands.ipynb #7e0bc2c3
+# %% ../../nbs/live/03a_commands.ipynb #316e558a
 @contextmanager
 def _storage(path: Path, deed: str) -> Iterator[None]:
     "Turn an error of SQLite or of the system into a StorageError."
@@ -74,6 +76,19 @@ def _storage(path: Path, deed: str) -> Iterator[None]:
     except (sqlite3.Error, OSError) as error:
         raise StorageError(f"command file {str(path)!r} could not be {deed} ({error}); make room or restore the file; until then the session "
                            "hears nothing from outside, and a signal (Ctrl-C) is what stops it.") from error
+
+
+def _create(path: Path) -> None:
+    "Make an empty command file that only its owner can read; the file that another process makes at the same moment serves as well."
+    own = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    os.close(os.open(own, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        with closing(sqlite3.connect(own)) as database:
+            database.executescript(_LAYOUT)
+        with suppress(FileExistsError):
+            os.link(own, path)
+    finally:
+        own.unlink()
 
 
 class _CommandBase:
@@ -89,15 +104,11 @@ class _CommandBase:
         "Open the file; StorageError when it is something else."
         self.path, self.clock = Path(path), clock or SystemClock()
         with _storage(self.path, "opened"):
-            fresh = not self.path.exists()
-            if fresh:
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            if not self.path.exists():
+                _create(self.path)
             self._database = sqlite3.connect(self.path, isolation_level=None, timeout=wait_seconds, check_same_thread=False)
-            if fresh or not self.path.stat().st_size:
-                self._database.executescript(_LAYOUT)
             kind = self._database.execute("PRAGMA application_id").fetchone()[0]
-            if kind == APPLICATION_ID:
-                self._database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")  # no flush in the session's loop
+            self._database.execute("PRAGMA synchronous = NORMAL")  # no flush in the session's loop
         if kind != APPLICATION_ID:
             self._database.close()
             raise StorageError(f"file {str(path)!r} had application id {kind}; a command file has {APPLICATION_ID}; name the right file.")
@@ -119,7 +130,7 @@ class _CommandBase:
         host, pid, beat, event, records, halted, reducing, reason, ended = row
         return Pulse(host, pid, beat, event, records, bool(halted), bool(reducing), reason, ended)
 
-# %% ../../nbs/live/03a_commands.ipynb #bc03d31f
+# %% ../../nbs/live/03a_commands.ipynb #cc892497
 LONGEST = 300  # letters of a reason
 
 
@@ -174,7 +185,7 @@ class CommandFile(_CommandBase):
         with _storage(self.path, "read"):
             return [CommandRow(*row) for row in self._database.execute(query, (rows,))]
 
-# %% ../../nbs/live/03a_commands.ipynb #38c3d160
+# %% ../../nbs/live/03a_commands.ipynb #38766676
 class _Inbox(_CommandBase):
     "The command file of a session, for the session itself."
 
@@ -224,7 +235,7 @@ class _Inbox(_CommandBase):
                 self._database.execute("ROLLBACK")
             raise
 
-# %% ../../nbs/live/03a_commands.ipynb #e72b55e6
+# %% ../../nbs/live/03a_commands.ipynb #7b72adf8
 class Mailbox(_Inbox):
     "A command inbox with a pulse: what a live session is given."
 

@@ -11,7 +11,7 @@ import jinja2
 from ..evaluation.display import FIGURE_CSS
 from ..evaluation.page import STYLE, TABLE_STYLE, token_css
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #c9554b2f
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #54aabe0b
 DASHBOARD_STYLE = """
 :root { --good: #0a7d62; } @media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { --good: #4cc9a4; } } :root[data-theme=dark] { --good:
   #4cc9a4; }
@@ -54,7 +54,8 @@ tbody th { max-width: 300px; overflow: hidden; text-overflow: ellipsis; white-sp
   .notices .text { grid-column: 1 / -1; } .limits td.gauge, .limits th.gauge { display: none; } tbody th, td.name { max-width: 130px; } .buttons button {
     flex: 1 1 28%; padding: 8px 6px; }
     .card .value { font-size: 19px; } }
-@media print { .panel, .who { display: none; } .cards { grid-template-columns: repeat(6, minmax(0, 1fr)); } .notices { max-height: none; } .card .value {
+@media print { .panel, .who, section.control { display: none; } .cards { grid-template-columns: repeat(6, minmax(0, 1fr)); } .notices { max-height: none; }
+  .card .value {
   font-size: 14px; } }
 """
 
@@ -75,7 +76,7 @@ HEAD = """<!DOCTYPE html>
 CARDS = (("equity", "Equity"), ("today", "PnL today"), ("total", "PnL since start"), ("drawdown", "Drawdown"), ("exposure", "Exposure, gross"),
          ("age", "Last event"))
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #26853195
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #f028934a
 PAGE = """{% include "head" %}
 <body>
 <header class="top">
@@ -97,7 +98,7 @@ PAGE = """{% include "head" %}
 </header>
 <main>
 {% if control %}
-<section aria-labelledby="h-control"><h2 id="h-control">Control</h2>
+<section class="control" aria-labelledby="h-control"><h2 id="h-control">Control</h2>
 <div class="panel" id="control">
 <label for="reason">Reason, kept in the journal and in the audit trail</label><input id="reason" maxlength="300" autocomplete="off">
 <div class="buttons"><button type="button" data-action="halt" class="danger">Halt</button><button type="button" data-action="resume">Resume</button>
@@ -116,14 +117,16 @@ then halts.</p>
   time"></div></figure></div></section>
 {% for name, heading, columns in tables %}
 {% if name == "orders" %}
-<section><h2 id="h-notices">Notices</h2><ul class="notices" id="notices" tabindex="0" aria-labelledby="h-notices"></ul><p class="none"
+<section><h2 id="h-notices">Breaches, halts and errors</h2><ul class="notices" id="notices" tabindex="0" aria-labelledby="h-notices"></ul>
+<p class="none" id="notices-none">None.</p></section>
+<section><h2 id="h-alerts">Alerts</h2><ul class="notices" id="alerts" tabindex="0" aria-labelledby="h-alerts"></ul><p class="none"
+  id="alerts-none">None.</p></section>
 {% endif %}
 <section><h2 id="h-{{ name }}">{{ heading }}</h2>
 <div class="scroll" id="{{ name }}-box" tabindex="0" role="region" aria-labelledby="h-{{ name }}"><table class="{{ name }}" id="{{ name }}"><thead><tr>
 {% for column, kind in columns %}<th scope="col" class="{{ kind }}">{{ column }}</th>{% endfor %}
 </tr></thead><tbody></tbody></table></div><p class="none" id="{{ name }}-none">None.</p></section>
 {% endfor %}
-  id="notices-none">None.</p></section>
 <footer>PnL today is the change of equity since the last bar of the session day before, without deposits;
   a session day is <span data-v="day-rule">a UTC day in which a bar ends</span>.
 Numbers come from the journal of the session, read from outside. {% if not control %}This dashboard is read-only.{% endif %}</footer>

@@ -39,7 +39,7 @@ function span(seconds) {
 function put(name, text) { document.querySelectorAll("[data-v='" + name + "']").forEach(function (e) { if (e.textContent !== text) e.textContent = text; }); }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #3723908f
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #a2dfd456
 FILLING_JS = """
 var shown = {};
 function fill(name, rows) {
@@ -82,10 +82,10 @@ function banner(id, kind, word, text) {
   place.firstElementChild.textContent = word;
   place.lastElementChild.textContent = text;
 }
-function notices(list) {
-  var key = JSON.stringify(list), place = $("notices");
-  if (shown.notices === key) return;
-  shown.notices = key;
+function notices(name, list) {
+  var key = JSON.stringify(list), place = $(name);
+  if (shown[name] === key) return;
+  shown[name] = key;
   place.textContent = "";
   list.forEach(function (n) {
     var item = document.createElement("li");
@@ -96,11 +96,11 @@ function notices(list) {
     place.appendChild(item);
   });
   place.hidden = !list.length;
-  $("notices-none").hidden = Boolean(list.length);
+  $(name + "-none").hidden = Boolean(list.length);
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #502148ee
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #0ee60097
 SHOWING_JS = """
 var view = null, answered = performance.now(), me = {control: false, csrf: "", name: ""};
 var KINDS = {running: "", stale: "bad", silent: "bad", dead: "bad", failed: "bad", over: "calm", absent: "calm"};
@@ -147,11 +147,12 @@ function show(next) {
       ""],
             [r.behind && r.is_held ? "held at an old price" : "", "l"]];
   }));
-  notices(s.notices);
+  notices("notices", s.notices.filter(function (n) { return n.kind !== "alert"; }));
+  notices("alerts", s.notices.filter(function (n) { return n.kind === "alert"; }));
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #fd2f24cc
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #5cc1bac8
 AGEING_JS = """
 function became(c) {
   if (c.outcome === "taken") return "taken " + stamp(c.answered_ns, false) + (c.record ? ", record " + number(c.record, 0, 0) : "");
@@ -162,13 +163,13 @@ function tick() {
     "dead"].indexOf(view.health.word) >= 0;
   put("age", age === null || age === undefined ? "–" : span(age + since));
   put("age-note", live ? "of market data" : "");
-  var lost = since > 5;
+  var lost = since > (document.hidden ? 15 : 5);
   document.body.classList.toggle("old", lost || Boolean(view && view.health.word === "dead"));
   if (lost) banner("problem", "bad", "No answer", "The dashboard server has not answered for " + Math.floor(since) + " s; what stands here is that old.");
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #1f9a27da
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #ec3d87e3
 ASKING_JS = """
 function ask(path, options) {
   return fetch(path, Object.assign({credentials: "same-origin", cache: "no-store"}, options || {})).then(function (answer) {
@@ -182,9 +183,17 @@ function curve() {
   drawn = view.state.records; at = performance.now();
   ask("/api/curve").then(function (data) { source.data = data; }).catch(function () {});
 }
+var next = 0, asking = false;
 function loop() {
-  ask("/api/view").then(show).then(curve).catch(function () {}).then(function () { setTimeout(loop, document.hidden ? 5000 : 1000); });
+  clearTimeout(next);
+  if (asking) return;
+  asking = true;
+  ask("/api/view").then(show).then(curve).catch(function () {}).then(function () {
+    asking = false;
+    next = setTimeout(loop, document.hidden ? 5000 : 1000);
+  });
 }
+document.addEventListener("visibilitychange", function () { if (!document.hidden && view) loop(); });
 function chart() {
   ask("/api/chart").then(function (made) {
     qtnbEmbed(made.document, made.places);

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JournalRecord', 'JournalSource', 'SessionFold', 'fold_state', 'fold_curve']
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #cc2e4494
+# %% ../../nbs/reporting/23_journal_fold.ipynb #d022e4e7
 import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Mapping
@@ -40,7 +40,7 @@ from ..risk.limits import BookState
 from ..types import Fill, Quote, Trade
 from ..utils.time import format_ns
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #0f26efad
+# %% ../../nbs/reporting/23_journal_fold.ipynb #e802afc6
 class JournalRecord(Protocol):
     "One record of a journal."
 
@@ -76,7 +76,7 @@ class JournalSource(Protocol):
         "The leases of its writers, oldest first."
         ...
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #4ff65056
+# %% ../../nbs/reporting/23_journal_fold.ipynb #57b916a1
 _DAY_NS = 86_400_000_000_000
 
 
@@ -127,7 +127,7 @@ class _Money:
         "Equity over its peak, less 1."
         return min(0.0, now / max(self.peak, now) - 1.0) if now == now and max(self.peak, now) > 0.0 else math.nan
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #290e5feb
+# %% ../../nbs/reporting/23_journal_fold.ipynb #bc34c1fd
 class _Market(_Money):
     "Prices, and where they are missing."
 
@@ -174,7 +174,7 @@ class _Market(_Money):
         mean = dict(zip(self.symbols, np.sum([v for _, v in self.traded], axis=0) / days, strict=True))
         return np.array([mean.get(s, math.nan) for s in self.book.holdings]) * units
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #a72f9b43
+# %% ../../nbs/reporting/23_journal_fold.ipynb #211a75be
 _REMEMBERED = 5000  # orders that have ended
 
 
@@ -225,7 +225,7 @@ class _Orders(_Market):
         elif name in self.ended:
             self.working[name] = self.ended.pop(name)
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #13fbe79d
+# %% ../../nbs/reporting/23_journal_fold.ipynb #09458f29
 class _Watch(_Orders):
     "Notices, and the limits."
 
@@ -235,7 +235,8 @@ class _Watch(_Orders):
         limits, self.rules = read_limits(list(header["checks"]))
         self.gauges = LimitGauges(limits)
         self.needs_volume = self.gauges.needs_volume
-        self.notices: deque[Notice] = deque(maxlen=200)
+        self._alerts: deque[Notice] = deque(maxlen=100)
+        self._notices: deque[Notice] = deque(maxlen=100)
         self.halted = self.reducing = False
         self.halt_reason = self.stopped = ""
         self.began_ts = 0  # when the market time of the session begins
@@ -244,7 +245,11 @@ class _Watch(_Orders):
 
     def tell(self, kind: str, text: str, ts: int | None = None) -> None:
         "Note something."
-        self.notices.appendleft(Notice(self.ts if ts is None else ts, kind, text))
+        (self._alerts if kind == "alert" else self._notices).appendleft(Notice(self.ts if ts is None else ts, kind, text))
+
+    def notices(self) -> tuple[Notice, ...]:
+        "Everything that was told, newest first."
+        return tuple(sorted([*self._notices, *self._alerts], key=lambda notice: -notice.ts))
 
     def book_state(self) -> BookState:
         "The book as limits look at it."
@@ -288,7 +293,7 @@ class _Watch(_Orders):
         self.halted, self.halt_reason = True, halt.reason
         self.tell("halt", halt.reason)
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #6a4fca42
+# %% ../../nbs/reporting/23_journal_fold.ipynb #2bbe31b4
 class _Rows(_Watch):
     "The fold as rows."
 
@@ -331,7 +336,7 @@ class _Rows(_Watch):
         "What has come in of each symbol."
         return [StreamRow(s, last, bars, missing, behind, self.book.holdings[s].quantity != 0.0) for s, (last, bars, missing, behind) in self.seen.items()]
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #249fbd0c
+# %% ../../nbs/reporting/23_journal_fold.ipynb #70ce033d
 def _fold_content(core: _Rows, content: Any) -> None:
     "Do what an event or a command says."
     match content:
@@ -366,7 +371,7 @@ def _fold_content(core: _Rows, content: Any) -> None:
         case Alert():
             core.tell("alert", content.message)
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #cfd14cc4
+# %% ../../nbs/reporting/23_journal_fold.ipynb #689cefe9
 class SessionFold:
     "The journal of a session, read so far."
 
@@ -426,7 +431,7 @@ class SessionFold:
                 core.close_point()
         _fold_content(core, content)
 
-# %% ../../nbs/reporting/23_journal_fold.ipynb #d7108d16
+# %% ../../nbs/reporting/23_journal_fold.ipynb #315a4f6b
 def fold_state(
     fold: SessionFold,  # a journal, read so far
     *,
@@ -450,7 +455,7 @@ def fold_state(
         drawdown=core.drawdown(now), max_drawdown=min(core.worst, core.drawdown(now)), gross=math.fsum(abs(p.value) for p in positions) / scale,
         net=sums["value"] / scale, halted=core.halted, reducing=core.reducing, halt_reason=core.halt_reason, stopped=core.stopped,
         counts=dict(fold.counts), positions=tuple(positions), orders=tuple(core.orders(ended_orders)), limits=tuple(core.limits(positions)),
-        rules=tuple(core.rules), streams=tuple(core.streams()), notices=tuple(core.notices),
+        rules=tuple(core.rules), streams=tuple(core.streams()), notices=core.notices(),
     )
 
 
