@@ -41,7 +41,7 @@ from qtnb.pipelines.tasks import LiveConfig, run_live
 from qtnb.reporting.access import Access, allowed_hosts, new_token
 from qtnb.reporting.dashboards import COOKIE, HEADERS, make_dashboard
 from qtnb.reporting.journal_fold import SessionFold, fold_curve, fold_state
-from qtnb.reporting.liveness import Feed
+from qtnb.reporting.liveness import Feed, as_the_session_says
 from qtnb.reporting.stated_limits import read_limits
 from qtnb.reporting.thinning import ThinCurve
 from qtnb.types import Instrument
@@ -150,6 +150,19 @@ def test_a_thin_curve_keeps_the_extremes(values: list[float], half: int) -> None
     assert set(kept) <= set(enumerate(values)) and len(kept) <= 4 * half + 2
     assert kept[0] == (0, values[0]) and kept[-1] == (len(values) - 1, values[-1])
     assert min(v for _, v in kept) == min(values) and max(v for _, v in kept) == max(values)
+
+
+def test_a_halt_that_a_guard_lifts_is_known_from_the_pulse(tmp_path: Path) -> None:
+    """The journal has no word for it; the session's own word counts while it runs, unless it is older than what was read."""
+    run = session(tmp_path, None, 30)
+    run.run()
+    run.journal.close()
+    state = fold_state(folded(tmp_path / "journal.sqlite"))
+    assert state is not None and not state.halted
+    pulse = SimpleNamespace(halted=True, reducing=False, reason="session loss 0.06 is above 0.05", records=state.records)
+    told = as_the_session_says(state, pulse)
+    assert told.halted and told.halt_reason == pulse.reason
+    assert as_the_session_says(state, SimpleNamespace(**{**vars(pulse), "records": state.records - 1})) is state
 
 
 # -- commands --------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import jinja2
 from ..evaluation.display import FIGURE_CSS
 from ..evaluation.page import STYLE, TABLE_STYLE, token_css
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #54aabe0b
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #d40f722c
 DASHBOARD_STYLE = """
 :root { --good: #0a7d62; } @media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { --good: #4cc9a4; } } :root[data-theme=dark] { --good:
   #4cc9a4; }
@@ -53,7 +53,7 @@ tbody th { max-width: 300px; overflow: hidden; text-overflow: ellipsis; white-sp
   auto 1fr; }
   .notices .text { grid-column: 1 / -1; } .limits td.gauge, .limits th.gauge { display: none; } tbody th, td.name { max-width: 130px; } .buttons button {
     flex: 1 1 28%; padding: 8px 6px; }
-    .card .value { font-size: 19px; } }
+    .card .value { font-size: 18px; } }
 @media print { .panel, .who, section.control { display: none; } .cards { grid-template-columns: repeat(6, minmax(0, 1fr)); } .notices { max-height: none; }
   .card .value {
   font-size: 14px; } }

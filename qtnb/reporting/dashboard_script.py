@@ -13,7 +13,7 @@ from typing import Any
 from ..core.errors import ConfigError
 from ..evaluation.display import EMBED_JS
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #9d7055eb
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #e5ed4795
 WRITING_JS = """
 "use strict";
 var $ = function (id) { return document.getElementById(id); };
@@ -21,7 +21,7 @@ function number(x, least, most) {
   if (x === null || x === undefined) return "–";
   return x.toLocaleString("en-US", {minimumFractionDigits: least, maximumFractionDigits: most}).replace("-", "−");
 }
-function money(x) { return number(x === 0 ? 0 : x, 2, 2); }
+function money(x) { return number(x === 0 ? 0 : x, Math.abs(x) < 1e8 ? 2 : 0, Math.abs(x) < 1e8 ? 2 : 0); }
 function signed(x) { return (x > 0 ? "+" : "") + money(x); }
 function percent(x, digits) { return x === null || x === undefined ? "–" : number(100 * x, digits, digits) + " %"; }
 function price(x) { return x === null || x === 0 ? "–" : number(x, 2, 4); }
@@ -100,7 +100,7 @@ function notices(name, list) {
 }
 """
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #0ee60097
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #ea399478
 SHOWING_JS = """
 var view = null, answered = performance.now(), me = {control: false, csrf: "", name: ""};
 var KINDS = {running: "", stale: "bad", silent: "bad", dead: "bad", failed: "bad", over: "calm", absent: "calm"};
@@ -119,7 +119,8 @@ function show(next) {
   if (!s) return;
   banner("halted", "bad", s.halted ? "Halted" : "Reducing", s.halted || s.reducing ? s.halt_reason || "only orders that reduce a position may leave" : "");
   document.title = (s.halted ? "HALTED " : "") + (health.word === "running" ? "" : health.word.toUpperCase() + " ") + s.strategy;
-  put("strategy", s.strategy); put("run_id", s.run_id); put("interval", s.interval); put("market", stamp(s.ts) + " UTC"); put("records", number(s.records, 0,
+  put("strategy", s.strategy); put("run_id", s.run_id.length > 24 ? s.run_id.slice(0, 16) + "…" : s.run_id); put("interval", s.interval); put("market",
+    stamp(s.ts) + " UTC"); put("records", number(s.records, 0,
     0));
   put("equity", money(s.equity)); put("equity-note", s.base_currency + ", cash " + money(s.cash));
   put("today", signed(s.pnl_today)); put("today-note", percent(s.return_today, 2) + ", " + s.day);
@@ -294,7 +295,7 @@ def dashboard_script() -> str:  # JavaScript
     "The script of the page."
     return "(function () {\n" + "\n".join((WRITING_JS, EMBED_JS, FILLING_JS, SHOWING_JS, AGEING_JS, ASKING_JS, PRESSING_JS, STARTING_JS)) + "})();\n"
 
-# %% ../../nbs/reporting/27_dashboard_script.ipynb #cbec79f2
+# %% ../../nbs/reporting/27_dashboard_script.ipynb #00340da3
 def curve_columns(
     points: Sequence[tuple[int, float]],  # ts (ns UTC), equity; in order of time
 ) -> dict[str, list[float]]:  # ts in milliseconds, equity, drawdown (decimal)
@@ -326,7 +327,7 @@ def curve_figures(
     top.add_tools(HoverTool(renderers=[line], mode="vline", tooltips=tips, formatters={"@ts": "datetime"}))
     under = chart("", "drawdown", form="0.0 %", height=150, x_axis_type="datetime", x_range=top.x_range)
     for fig in (top, under):
-        fig.min_border_left = 84
+        fig.min_border_left = 100
     under.y_range.end, under.yaxis.ticker.desired_num_ticks = 0, 3
     under.varea("ts", "drawdown", 0, source=source, color=ORANGE, alpha=0.35)
     return [top, under]

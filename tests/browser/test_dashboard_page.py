@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, Page
+from browser import Browser, BrowserError, Page
 from paced_session import CHECKS, HOSTILE, Busy
 
 from qtnb.core.events import ControlAction
@@ -73,7 +73,13 @@ def beside(tmp_path: Path) -> Iterator[Beside]:
 def logged_in(browser: Browser, both: Beside, **options: Any) -> Page:
     """The page, with numbers on it."""
     page = browser.open(f"{both.address}/login#{TOKEN}", **options)
-    page.wait_for("location.pathname === '/' && document.querySelector(\"[data-v='equity']\").textContent !== '…'", timeout=30)
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        try:
+            page.wait_for("location.pathname === '/' && document.querySelector(\"[data-v='equity']\").textContent !== '…'")
+            break
+        except BrowserError as error:  # the login page has just given way to the page
+            assert "navigated" in str(error), error
     return page
 
 
