@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['DASHBOARD_STYLE', 'HEAD', 'CARDS', 'PAGE', 'TABLES', 'LOGIN', 'style_sheet', 'dashboard_page', 'login_page']
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #6d444ecd
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #75364e1d
 import jinja2
 
 from ..evaluation.display import FIGURE_CSS
 from ..evaluation.page import STYLE, TABLE_STYLE, token_css
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #d40f722c
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #fee7c937
 DASHBOARD_STYLE = """
 :root { --good: #0a7d62; } @media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { --good: #4cc9a4; } } :root[data-theme=dark] { --good:
   #4cc9a4; }
@@ -22,8 +22,9 @@ DASHBOARD_STYLE = """
 .banner.bad { border-color: var(--bad); border-left-width: 8px; } .banner.bad b { color: var(--bad); } .banner.calm { border-color: var(--muted); }
   .banner.calm b { color: var(--muted); }
 [hidden] { display: none !important; }
-main h2 { margin-top: 34px; } .card.down .value { color: var(--bad); } .cards { grid-template-columns: repeat(6, minmax(0, 1fr)); } .card .value { font-size:
-  22px; }
+main h2 { margin-top: 34px; } .card.down .value { color: var(--bad); } .cards .card { padding: 12px; } .cards { grid-template-columns: repeat(6, minmax(0,
+  1fr)); } .card .value { font-size:
+  18.5px; }
 .old .card .value, .old td, .old tbody th { opacity: .55; }
 td.l, th.l { text-align: left; } td.wrap { white-space: normal; min-width: 220px; overflow-wrap: anywhere; } td.name { max-width: 260px; overflow: hidden;
   text-overflow: ellipsis; }
@@ -64,7 +65,7 @@ def style_sheet() -> str:  # CSS
     "Everything that the page needs, in one file."
     return token_css() + STYLE + FIGURE_CSS + TABLE_STYLE + DASHBOARD_STYLE
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #80003240
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #a0b09b73
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -76,7 +77,7 @@ HEAD = """<!DOCTYPE html>
 CARDS = (("equity", "Equity"), ("today", "PnL today"), ("total", "PnL since start"), ("drawdown", "Drawdown"), ("exposure", "Exposure, gross"),
          ("age", "Last event"))
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #f028934a
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #0bf67f01
 PAGE = """{% include "head" %}
 <body>
 <header class="top">
@@ -136,7 +137,7 @@ Numbers come from the journal of the session, read from outside. {% if not contr
 </html>
 """
 
-# %% ../../nbs/reporting/26_dashboard_page.ipynb #f1aa25fe
+# %% ../../nbs/reporting/26_dashboard_page.ipynb #f294a734
 TABLES = (
     ("limits", "Exposures against limits", (("limit", "l"), ("used", ""), ("", "gauge"), ("value", ""), ("bound", ""), ("orders that would pass it", "l"))),
     ("positions", "Positions", (("symbol", "l"), ("quantity", ""), ("entry", ""), ("mark", ""), ("value", ""), ("weight", ""), ("unrealised", ""),
