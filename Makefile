@@ -86,5 +86,5 @@ $(BASE): $(PY) pyproject.toml
 
 $(DEV): $(BASE)
 	@echo "== Installing the tools for tests, documentation and JupyterLab into $(VENV) (a minute or two the first time)"
-	@$(PIP) --editable '.[dev,docs,lab,postgres,dist,optuna,ml,garch]'
+	@$(PIP) --editable '.[dev,docs,lab,postgres,dist,optuna,ml,garch,server]'
 	@touch $@
