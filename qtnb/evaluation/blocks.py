@@ -6,7 +6,7 @@
 __all__ = ['Assumptions', 'divide', 'sample_deviation', 'Moments', 'runs', 'Block', 'make_blocks', 'read_returns',
            'make_assumptions']
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #a05e030a
+# %% ../../nbs/evaluation/00b_blocks.ipynb #9050bb3c
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ..core.errors import ConfigError, DataError
 from .returns import infer_periods_per_year, period_rate
 from ..utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #069d0e25
+# %% ../../nbs/evaluation/00b_blocks.ipynb #691e545e
 @dataclass(frozen=True)
 class Assumptions:
     "What figures are computed under."
@@ -42,7 +42,7 @@ class Assumptions:
         "Risk-free rate of one period."
         return period_rate(self.risk_free, self.periods_per_year)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #00510d5b
+# %% ../../nbs/evaluation/00b_blocks.ipynb #aaca4e34
 _YEAR_NS = 365.25 * DAY_NS
 _EPSILON = 16 * np.finfo(float).eps  # dispersion of returns below this is rounding
 
@@ -68,7 +68,7 @@ def sample_deviation(
     largest = np.maximum(values.max(axis=1), -values.min(axis=1))
     return np.where(std > _EPSILON * (1.0 + largest), std, 0.0)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #8f41b1af
+# %% ../../nbs/evaluation/00b_blocks.ipynb #0a0e578e
 class Moments:
     "Returns of K strategies that share their n stamps, with their mean and deviations."
 
@@ -78,8 +78,9 @@ class Moments:
         assume: Assumptions,  # clock, rate, level
         stamps: np.ndarray | None = None,  # ns UTC, the base first, shape (n + 1,); None = not known
         rows: np.ndarray | None = None,  # rows of the frame that the returns come from, shape (n,)
+        memo: dict | None = None,  # what blocks with the same stamps share: places of months, of last year
     ) -> None:
-        self.values, self.assume, self.stamps, self.rows = values, assume, stamps, rows
+        self.values, self.assume, self.stamps, self.rows, self.memo = values, assume, stamps, rows, {} if memo is None else memo
         self.size, self.n = values.shape
 
     @cached_property
@@ -117,7 +118,7 @@ class Moments:
         "Sharpe ratio of one period, shape (K,)."
         return divide(self.excess_mean, self.std)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #b263892b
+# %% ../../nbs/evaluation/00b_blocks.ipynb #a4ff45cf
 def runs(
     mask: np.ndarray,  # booleans, shape (K, n)
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # row, first column, and column after the last, of each stretch of True, in order
@@ -177,7 +178,7 @@ class Block(Moments):
             return self.n / self.assume.periods_per_year
         return float(self.stamps[-1] - self.stamps[0]) / _YEAR_NS
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #3b1a19d9
+# %% ../../nbs/evaluation/00b_blocks.ipynb #7aa3a168
 _BLOCK = 32_768  # numbers in a block: a quarter of a megabyte, which stays in the second cache
 
 
@@ -188,7 +189,8 @@ def make_blocks(
 ) -> Iterator[tuple[np.ndarray, Block]]:  # columns, and their block; columns without any return are in none
     "Cut a frame of returns into blocks; DataError for returns that are infinite."
     rows, columns = values.shape
-    step, odd, all_rows = max(1, _BLOCK // max(rows, 1)), {}, np.arange(rows)
+    step, odd, all_rows, memo = max(1, _BLOCK // max(rows, 1)), {}, np.arange(rows), {}
+    base = None if stamps is None or not rows else _with_base(stamps)
     for start in range(0, columns if rows else 0, step):
         part = np.ascontiguousarray(values[:, start : start + step].T)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -198,13 +200,13 @@ def make_blocks(
             odd.setdefault(known.tobytes(), []).append(start + int(k))
         if whole.any():
             kept = part if whole.all() else part[whole]
-            yield start + np.flatnonzero(whole), Block(kept, assume, None if stamps is None else _with_base(stamps), all_rows)
+            yield start + np.flatnonzero(whole), Block(kept, assume, base, all_rows, memo)
     for key, members in odd.items():
         known = np.flatnonzero(np.frombuffer(key, dtype=bool))
-        base = None if stamps is None or not len(known) else _with_base(stamps[known])
+        base, memo = None if stamps is None or not len(known) else _with_base(stamps[known]), {}
         for start in range(0, len(members) if len(known) else 0, step):
             some = np.array(members[start : start + step])
-            yield some, Block(np.maximum(np.ascontiguousarray(values[np.ix_(known, some)].T), -1.0), assume, base, known)
+            yield some, Block(np.maximum(np.ascontiguousarray(values[np.ix_(known, some)].T), -1.0), assume, base, known, memo)
 
 
 def _observed(column: np.ndarray, number: int) -> np.ndarray:
@@ -223,7 +225,7 @@ def _with_base(stamps: np.ndarray) -> np.ndarray:
     step = int(np.median(np.diff(stamps))) if len(stamps) > 1 else DAY_NS
     return np.append(stamps[:1] - step, stamps)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #d57cf5bc
+# %% ../../nbs/evaluation/00b_blocks.ipynb #8b75694c
 def read_returns(
     returns: pd.Series | pd.DataFrame | np.ndarray,  # simple returns, decimal, shape (T,) or (T, K), indexed by ts unless an array
     name: str = "returns",  # of the argument, for messages

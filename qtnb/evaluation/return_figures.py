@@ -6,7 +6,7 @@
 __all__ = ['Figure', 'RETURN_FIGURES', 'annual_growth', 'block_cagr', 'block_skew', 'block_kurtosis', 'block_autocorrelation',
            'sharpe_spread', 'block_hit_rate', 'block_profit_factor']
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #8f83d98c
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #fa8bda15
 import math
 from collections.abc import Callable
 from statistics import NormalDist
@@ -15,7 +15,7 @@ import numpy as np
 
 from .blocks import Block, divide, runs
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #3bfd6289
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #0310f883
 Figure = Callable[[Block], np.ndarray]  # a block of K strategies -> a figure of each, shape (K,)
 
 
@@ -62,7 +62,7 @@ _GROWTH: dict[str, Figure] = {
     "sortino": lambda b: divide(b.excess_mean, _shortfall(b)) * _root_year(b),
 }
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #ee6ef102
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #7b04d7ab
 def block_skew(
     b: Block,  # K strategies
 ) -> np.ndarray:  # unitless, shape (K,); NaN for fewer than three returns or none that vary
@@ -93,7 +93,7 @@ def block_autocorrelation(
         return np.full(b.size, math.nan)
     return np.einsum("ij,ij->i", b.center[:, 1:], b.center[:, :-1]) / np.where(b.std > 0, b.square.sum(axis=1), math.nan)
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #dc127463
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #4d5df617
 _NORMAL = NormalDist()
 
 
@@ -131,7 +131,7 @@ def _probability(b: Block) -> np.ndarray:
 
 def _lo_sharpe(b: Block) -> np.ndarray:
     q, rho = b.assume.periods_per_year, block_autocorrelation(b)
-    if q <= 1.0:
+    if not q > 1.0:
         return b.sharpe * math.sqrt(q)
     with np.errstate(invalid="ignore", divide="ignore"):
         power = np.copysign(np.abs(rho) ** q, rho if round(q) % 2 else 1.0)
@@ -152,7 +152,7 @@ _CERTAINTY: dict[str, Figure] = {
     "mean_t": _mean_t, "skew": block_skew, "kurtosis": block_kurtosis, "autocorrelation": block_autocorrelation,
 }
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #d0b567c4
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #6aac2adb
 def _longest(mask: np.ndarray) -> np.ndarray:
     "Longest stretch of True in each row."
     row, first, end = runs(mask)
@@ -212,7 +212,7 @@ def _halving(b: Block) -> np.ndarray:
         chance = np.where(drift > 0, np.exp2(-2.0 * drift / variance), 1.0)
     return np.where(b.std > 0, chance, math.nan)
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #8dec57ba
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #ff0b2bc7
 _GAINS: dict[str, Figure] = {
     "hit_rate": block_hit_rate,
     "average_gain": lambda b: divide(b.gains[0], b.gains[1]),
