@@ -6,7 +6,7 @@
 __all__ = ['Assumptions', 'divide', 'sample_deviation', 'Moments', 'runs', 'Block', 'make_blocks', 'read_returns',
            'make_assumptions']
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #9050bb3c
+# %% ../../nbs/evaluation/00b_blocks.ipynb #a05e030a
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ..core.errors import ConfigError, DataError
 from .returns import infer_periods_per_year, period_rate
 from ..utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #691e545e
+# %% ../../nbs/evaluation/00b_blocks.ipynb #069d0e25
 @dataclass(frozen=True)
 class Assumptions:
     "What figures are computed under."
@@ -42,7 +42,7 @@ class Assumptions:
         "Risk-free rate of one period."
         return period_rate(self.risk_free, self.periods_per_year)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #aaca4e34
+# %% ../../nbs/evaluation/00b_blocks.ipynb #00510d5b
 _YEAR_NS = 365.25 * DAY_NS
 _EPSILON = 16 * np.finfo(float).eps  # dispersion of returns below this is rounding
 
@@ -68,7 +68,7 @@ def sample_deviation(
     largest = np.maximum(values.max(axis=1), -values.min(axis=1))
     return np.where(std > _EPSILON * (1.0 + largest), std, 0.0)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #0a0e578e
+# %% ../../nbs/evaluation/00b_blocks.ipynb #1746334f
 class Moments:
     "Returns of K strategies that share their n stamps, with their mean and deviations."
 
@@ -118,7 +118,7 @@ class Moments:
         "Sharpe ratio of one period, shape (K,)."
         return divide(self.excess_mean, self.std)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #a4ff45cf
+# %% ../../nbs/evaluation/00b_blocks.ipynb #b263892b
 def runs(
     mask: np.ndarray,  # booleans, shape (K, n)
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # row, first column, and column after the last, of each stretch of True, in order
@@ -178,19 +178,20 @@ class Block(Moments):
             return self.n / self.assume.periods_per_year
         return float(self.stamps[-1] - self.stamps[0]) / _YEAR_NS
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #7aa3a168
+# %% ../../nbs/evaluation/00b_blocks.ipynb #8ac32576
 _BLOCK = 32_768  # numbers in a block: a quarter of a megabyte, which stays in the second cache
 
 
 def make_blocks(
     values: np.ndarray,  # simple returns, shape (T, K); NaN = no observation
     assume: Assumptions,  # clock, rate, level
-    stamps: np.ndarray | None = None,  # ns UTC, strictly increasing, shape (T,); None = not known
+    stamps: np.ndarray | None = None,  # ns UTC, strictly increasing, shape (T,), or (T + 1,) with that of the base; None = not known
 ) -> Iterator[tuple[np.ndarray, Block]]:  # columns, and their block; columns without any return are in none
     "Cut a frame of returns into blocks; DataError for returns that are infinite."
     rows, columns = values.shape
     step, odd, all_rows, memo = max(1, _BLOCK // max(rows, 1)), {}, np.arange(rows), {}
-    base = None if stamps is None or not rows else _with_base(stamps)
+    has_base = stamps is not None and len(stamps) == rows + 1
+    base = stamps if has_base or stamps is None or not rows else _with_base(stamps)
     for start in range(0, columns if rows else 0, step):
         part = np.ascontiguousarray(values[:, start : start + step].T)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -203,7 +204,9 @@ def make_blocks(
             yield start + np.flatnonzero(whole), Block(kept, assume, base, all_rows, memo)
     for key, members in odd.items():
         known = np.flatnonzero(np.frombuffer(key, dtype=bool))
-        base, memo = None if stamps is None or not len(known) else _with_base(stamps[known]), {}
+        if stamps is not None and len(known):
+            base = np.append(stamps[:1], stamps[1 + known]) if has_base else _with_base(stamps[known])
+        memo = {}
         for start in range(0, len(members) if len(known) else 0, step):
             some = np.array(members[start : start + step])
             yield some, Block(np.maximum(np.ascontiguousarray(values[np.ix_(known, some)].T), -1.0), assume, base, known, memo)
@@ -225,7 +228,7 @@ def _with_base(stamps: np.ndarray) -> np.ndarray:
     step = int(np.median(np.diff(stamps))) if len(stamps) > 1 else DAY_NS
     return np.append(stamps[:1] - step, stamps)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #8b75694c
+# %% ../../nbs/evaluation/00b_blocks.ipynb #d57cf5bc
 def read_returns(
     returns: pd.Series | pd.DataFrame | np.ndarray,  # simple returns, decimal, shape (T,) or (T, K), indexed by ts unless an array
     name: str = "returns",  # of the argument, for messages

@@ -172,7 +172,7 @@ METRICS |= {
 SOURCES: dict[str, str] = {
     "sharpe": "W. F. Sharpe, The Sharpe Ratio, Journal of Portfolio Management 21(1), 1994.",
     "sharpe_se": "A. W. Lo, The Statistics of Sharpe Ratios, Financial Analysts Journal 58(4), 2002.",
-    "sharpe_se_opdyke": "J. D. Opdyke, Comparing Sharpe Ratios: So Where Are the p-values?, Journal of Asset Management 8(5), 2007; E. Mertens, working paper, 2002.",
+    "sharpe_se_opdyke": "J. D. Opdyke, Comparing Sharpe Ratios, Journal of Asset Management 8(5), 2007; E. Mertens, working paper, 2002.",
     "sharpe_probability": "D. H. Bailey and M. Lopez de Prado, The Sharpe Ratio Efficient Frontier, Journal of Risk 15(2), 2012.",
     "sharpe_autocorrelation": "A. W. Lo, The Statistics of Sharpe Ratios, Financial Analysts Journal 58(4), 2002.",
     "mean_t": "W. K. Newey and K. D. West, Econometrica 55(3), 1987; lags as in their Review of Economic Studies 61(4), 1994.",

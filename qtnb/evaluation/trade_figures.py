@@ -46,7 +46,7 @@ def _streak(mask: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
     np.maximum.at(longest, owner[first], (end - first).astype(np.float64))
     return longest
 
-# %% ../../nbs/evaluation/00j_trade_figures.ipynb #87a5029f
+# %% ../../nbs/evaluation/00j_trade_figures.ipynb #879be30b
 def _figures(closed: pd.DataFrame, codes: np.ndarray, size: int) -> dict[str, np.ndarray]:
     "Figures of closed trades by group; `codes` increase."
     pnl, returns, bars = (closed[c].to_numpy(np.float64) for c in ("pnl", "return", "bars_held"))
@@ -61,15 +61,17 @@ def _figures(closed: pd.DataFrame, codes: np.ndarray, size: int) -> dict[str, np
     average_win, average_loss = divide(gain, wins), divide(loss, losses)
     return {
         "trades": count, "trade_pnl": np.bincount(codes, pnl, size), "trade_fees": np.bincount(codes, closed["fees"].to_numpy(np.float64), size),
-        "win_rate": divide(wins, wins + losses), "average_win": average_win, "average_trade_loss": average_loss, "trade_payoff": divide(average_win, -average_loss),
-        "trade_profit_factor": divide(gain, -loss), "expectancy": _mean(pnl, codes, size), "trade_return": mean, "system_quality": np.sqrt(count) * divide(mean, spread),
+        "win_rate": divide(wins, wins + losses), "average_win": average_win, "average_trade_loss": average_loss,
+        "trade_payoff": divide(average_win, -average_loss),
+        "trade_profit_factor": divide(gain, -loss), "expectancy": _mean(pnl, codes, size), "trade_return": mean,
+        "system_quality": np.sqrt(count) * divide(mean, spread),
         "best_trade": _extreme(pnl, codes, size, np.fmax), "worst_trade": _extreme(pnl, codes, size, np.fmin),
         "bars_held": _mean(np.where(bars < 0, math.nan, bars), codes, size), "days_held": _mean(days, codes, size),
         "win_streak": _streak(won, codes, size), "loss_run": _streak(lost, codes, size),
         "average_mae": _mean(closed["mae_pct"].to_numpy(np.float64), codes, size), "average_mfe": _mean(closed["mfe_pct"].to_numpy(np.float64), codes, size),
     }
 
-# %% ../../nbs/evaluation/00j_trade_figures.ipynb #9246b37e
+# %% ../../nbs/evaluation/00j_trade_figures.ipynb #a8a0a871
 def trade_statistics(
     trades: pd.DataFrame,  # round trips, columns as in TRADE_COLUMNS, such as `Result.trades`
     *,
@@ -79,7 +81,8 @@ def trade_statistics(
     keys = [] if by is None else [by] if isinstance(by, str) else list(by)
     missing = [c for c in (*_NEEDED, *keys) if c not in trades]
     if missing:
-        raise DataError(f"`trades` lacked columns {missing} and had {list(trades.columns)[:12]}; round trips are needed; pass `result.trades` or the frame of `round_trips`.")
+        raise DataError(f"`trades` lacked columns {missing} and had {list(trades.columns)[:12]}; round trips are needed; "
+                        "pass `result.trades` or the frame of `round_trips`.")
     still = trades["is_open"].to_numpy(bool)
     if keys:
         codes, names = pd.MultiIndex.from_frame(trades[keys]).factorize(sort=True)
