@@ -6,7 +6,7 @@
 __all__ = ['Assumptions', 'divide', 'sample_deviation', 'Moments', 'runs', 'Block', 'make_blocks', 'read_returns',
            'make_assumptions']
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #a05e030a
+# %% ../../nbs/evaluation/00b_blocks.ipynb #9050bb3c
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ..core.errors import ConfigError, DataError
 from .returns import infer_periods_per_year, period_rate
 from ..utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #069d0e25
+# %% ../../nbs/evaluation/00b_blocks.ipynb #691e545e
 @dataclass(frozen=True)
 class Assumptions:
     "What figures are computed under."
@@ -42,7 +42,7 @@ class Assumptions:
         "Risk-free rate of one period."
         return period_rate(self.risk_free, self.periods_per_year)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #00510d5b
+# %% ../../nbs/evaluation/00b_blocks.ipynb #aaca4e34
 _YEAR_NS = 365.25 * DAY_NS
 _EPSILON = 16 * np.finfo(float).eps  # dispersion of returns below this is rounding
 
@@ -68,7 +68,7 @@ def sample_deviation(
     largest = np.maximum(values.max(axis=1), -values.min(axis=1))
     return np.where(std > _EPSILON * (1.0 + largest), std, 0.0)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #1746334f
+# %% ../../nbs/evaluation/00b_blocks.ipynb #0a0e578e
 class Moments:
     "Returns of K strategies that share their n stamps, with their mean and deviations."
 
@@ -118,7 +118,7 @@ class Moments:
         "Sharpe ratio of one period, shape (K,)."
         return divide(self.excess_mean, self.std)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #b263892b
+# %% ../../nbs/evaluation/00b_blocks.ipynb #a4ff45cf
 def runs(
     mask: np.ndarray,  # booleans, shape (K, n)
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # row, first column, and column after the last, of each stretch of True, in order
@@ -178,7 +178,7 @@ class Block(Moments):
             return self.n / self.assume.periods_per_year
         return float(self.stamps[-1] - self.stamps[0]) / _YEAR_NS
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #8ac32576
+# %% ../../nbs/evaluation/00b_blocks.ipynb #8401aa22
 _BLOCK = 32_768  # numbers in a block: a quarter of a megabyte, which stays in the second cache
 
 
@@ -228,7 +228,7 @@ def _with_base(stamps: np.ndarray) -> np.ndarray:
     step = int(np.median(np.diff(stamps))) if len(stamps) > 1 else DAY_NS
     return np.append(stamps[:1] - step, stamps)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #d57cf5bc
+# %% ../../nbs/evaluation/00b_blocks.ipynb #3e23014f
 def read_returns(
     returns: pd.Series | pd.DataFrame | np.ndarray,  # simple returns, decimal, shape (T,) or (T, K), indexed by ts unless an array
     name: str = "returns",  # of the argument, for messages
@@ -241,7 +241,7 @@ def read_returns(
         values = returns.astype(np.float64) if isinstance(returns, np.ndarray) else returns.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise DataError(f"`{name}` held what is no number ({error}); simple returns as decimals are needed; drop or convert such columns.") from error
-    values = values.reshape(len(values), -1) if values.ndim == 1 else values
+    values = values[:, None] if values.ndim == 1 else values
     if isinstance(returns, np.ndarray):
         return values, None, pd.RangeIndex(values.shape[1])
     columns = returns.columns if isinstance(returns, pd.DataFrame) else pd.Index([returns.name])
