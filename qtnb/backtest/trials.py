@@ -28,8 +28,8 @@ from ..core.bars import Bars
 from ..core.errors import ConfigError, ParameterError, unknown_name
 from ..core.rebalance import stated_rebalance
 from ..evaluation.definitions import METRICS
-from ..evaluation.performance import BENCHMARK_STATISTICS, TRADE_STATISTICS, annual_volatility, curve_statistics, excess_kurtosis, expected_shortfall, hit_rate
-from ..evaluation.performance import sharpe_ratio, skewness, sortino_ratio, trade_statistics, value_at_risk
+from ..evaluation.performance import BENCHMARK_STATISTICS, TRADE_STATISTICS, annual_volatility, curve_statistics, excess_kurtosis
+from ..evaluation.performance import expected_shortfall, hit_rate, sharpe_ratio, skewness, sortino_ratio, trade_statistics, value_at_risk
 from ..evaluation.results import Result
 from ..evaluation.returns import clean_equity, infer_periods_per_year
 from ..utils.serialization import to_json
@@ -84,7 +84,7 @@ def check_metrics(
     if isinstance(metrics, str) or callable(metrics):
         raise ConfigError(f"`metrics` was {metrics!r}; it is a list; write [{metrics!r}].")
     own = own_metrics(metrics)
-    known = {name for name, (_, unit, _) in METRICS.items() if unit != "date" and name not in BENCHMARK_STATISTICS} | set(own)
+    known = {name for name, (_, unit, _) in METRICS.items() if unit != "date"} - set(BENCHMARK_STATISTICS) | set(own)
     names = [metric if isinstance(metric, str) else metric.__name__ for metric in metrics]
     for name in names:
         if name not in known:
@@ -189,7 +189,8 @@ def figure_of(
         return float(known[name])
     if name in TRADE_STATISTICS:
         return float(trade_statistics(result.trades)[name])
-    return float(curve_statistics(result.equity, periods_per_year=float(known["periods_per_year"]), risk_free=float(known["risk_free"]), metrics=[name]).iloc[0])
+    per_year, risk_free = float(known["periods_per_year"]), float(known["risk_free"])
+    return float(curve_statistics(result.equity, periods_per_year=per_year, risk_free=risk_free, metrics=[name]).iloc[0])
 
 # %% ../../nbs/backtest/12_trials.ipynb #c5b48903
 class Trial(NamedTuple):

@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['CALENDAR_FIGURES', 'period_ends', 'months_before']
 
-# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #71bf3b69
+# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #e2de8c71
 import math
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from .blocks import Block, divide
+from .blocks import Block, divide, once
 from .return_figures import Figure
 from ..utils.time import DAY_NS
 
-# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #6dddeffd
+# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #ecfe66c1
 def period_ends(
     stamps: np.ndarray,  # ns UTC, increasing, shape (T,)
     unit: str,  # "M" or "Y"
@@ -32,6 +32,16 @@ def _ends(b: Block, unit: str) -> np.ndarray:
     if unit not in b.memo and b.stamps is not None:
         b.memo[unit] = period_ends(b.stamps, unit)[1]
     return b.memo[unit]
+
+
+@once
+def _monthly(b: Block) -> np.ndarray:
+    return _by_calendar(b, "M")
+
+
+@once
+def _yearly(b: Block) -> np.ndarray:
+    return _by_calendar(b, "Y")
 
 
 def _by_calendar(b: Block, unit: str) -> np.ndarray:
@@ -51,10 +61,10 @@ def _share(parts: np.ndarray) -> np.ndarray:
 
 
 def _gain_to_pain(b: Block) -> np.ndarray:
-    months = _by_calendar(b, "M")
+    months = _monthly(b)
     return divide(months.sum(axis=1), -np.minimum(months, 0.0).sum(axis=1))
 
-# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #e14e9abb
+# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #62394d43
 def months_before(
     ns: int,  # an instant, ns UTC
     months: int,  # how many calendar months earlier
@@ -85,7 +95,8 @@ def _to_date(b: Block, unit: str) -> np.ndarray:
 
 
 def _of(unit: str, pick: Callable[[np.ndarray], np.ndarray]) -> Figure:
-    return lambda b: pick(_by_calendar(b, unit))
+    parts = _monthly if unit == "M" else _yearly
+    return lambda b: pick(parts(b))
 
 
 CALENDAR_FIGURES: dict[str, Figure] = {

@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['DRAWDOWN_FIGURES', 'tail_end', 'tail_mean', 'entropic_tail']
 
-# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #3dfc3d61
+# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #3a154222
 import math
 from statistics import NormalDist
 
 import numpy as np
 
-from .blocks import Block, divide
+from .blocks import Block, divide, once
 from .return_figures import Figure, block_cagr, block_profit_factor
 from ..utils.time import DAY_NS
 
-# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #c35788bc
+# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #cf002c71
 def _size(n: int, level: float) -> float:
     "Observations in the tail, without the dust of 1 - level."
     return round(n * (1.0 - level), 9)
@@ -40,7 +40,7 @@ def tail_mean(
     whole = math.floor(size)
     return (ordered[:, :whole].sum(axis=1) + (size - whole) * ordered[:, min(whole, ordered.shape[1] - 1)]) / size
 
-# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #d4e74a8a
+# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #01e09c87
 _STEPS = 60  # of Newton's method; five or six are usual
 
 
@@ -75,7 +75,7 @@ def entropic_tail(
         open_, part = open_[going], part if going.all() else part[going]
     return out
 
-# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #a2f6ae9b
+# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #59e8c555
 _NORMAL = NormalDist()
 
 
@@ -88,6 +88,7 @@ def _normal_shortfall(b: Block) -> np.ndarray:
     return b.mean - b.std * _NORMAL.pdf(_NORMAL.inv_cdf(tail)) / tail
 
 
+@once
 def _tail_ratio(b: Block) -> np.ndarray:
     upper = b.ordered[:, b.n - max(math.ceil(_size(b.n, b.assume.level)), 1)]
     return divide(np.abs(upper), -tail_end(b.ordered, b.assume.level))
@@ -104,7 +105,8 @@ _TAILS: dict[str, Figure] = {
     "common_sense": lambda b: block_profit_factor(b) * _tail_ratio(b),
 }
 
-# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #c33c0b35
+# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #f77cdb37
+@once
 def _deepest(b: Block) -> np.ndarray:
     return b.depth.min(axis=1)
 
@@ -118,33 +120,35 @@ def _average_depth(b: Block) -> np.ndarray:
     return -divide(-np.bincount(row, lowest, b.size), np.bincount(row, minlength=b.size))
 
 
-def _spell_days(b: Block) -> tuple[np.ndarray, np.ndarray]:
-    "Strategy and length in calendar days of each episode."
+@once
+def _spell_days(b: Block) -> np.ndarray:
+    "Length in calendar days of each episode."
     row, first, end = b.spells
     if b.stamps is None:
-        return row, np.full(len(row), math.nan)
-    return row, (b.stamps[np.minimum(end, b.n)] - b.stamps[first - 1]) / DAY_NS
+        return np.full(len(row), math.nan)
+    return (b.stamps[np.minimum(end, b.n)] - b.stamps[first - 1]) / DAY_NS
 
 
 def _longest_days(b: Block) -> np.ndarray:
-    row, days = _spell_days(b)
+    row, days = b.spells[0], _spell_days(b)
     longest = np.zeros(b.size)
     np.maximum.at(longest, row, days)
     return np.where(np.bincount(row, minlength=b.size) > 0, longest, math.nan)
 
 
 def _average_days(b: Block) -> np.ndarray:
-    row, days = _spell_days(b)
+    row, days = b.spells[0], _spell_days(b)
     return divide(np.bincount(row, days, b.size), np.bincount(row, minlength=b.size))
 
 
 def _deepest_days(b: Block) -> np.ndarray:
     "Length of the first of the deepest episodes."
-    row, days = _spell_days(b)
+    row, days = b.spells[0], _spell_days(b)
     at = np.searchsorted(row * (b.n + 1) + b.spells[1], np.arange(b.size) * (b.n + 1) + b.depth.argmin(axis=1), side="right") - 1
     return np.where(_deepest(b) < 0, days[np.maximum(at, 0)], math.nan) if len(days) else np.full(b.size, math.nan)
 
-# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #1a958072
+# %% ../../nbs/evaluation/00d_drawdown_figures.ipynb #b5eca1dd
+@once
 def _ulcer(b: Block) -> np.ndarray:
     depth = b.depth[:, 1:]
     return np.sqrt(np.einsum("ij,ij->i", depth, depth) / b.n)

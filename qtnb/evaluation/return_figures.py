@@ -6,16 +6,16 @@
 __all__ = ['Figure', 'RETURN_FIGURES', 'annual_growth', 'block_cagr', 'block_skew', 'block_kurtosis', 'block_autocorrelation',
            'sharpe_spread', 'block_hit_rate', 'block_profit_factor']
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #fa8bda15
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #542153d0
 import math
 from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
 
-from .blocks import Block, divide, runs
+from .blocks import Block, divide, once, runs
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #0310f883
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #e6470e2d
 Figure = Callable[[Block], np.ndarray]  # a block of K strategies -> a figure of each, shape (K,)
 
 
@@ -31,6 +31,7 @@ def annual_growth(
     return np.where(np.isfinite(rate), rate, math.nan)
 
 
+@once
 def block_cagr(
     b: Block,  # K strategies
 ) -> np.ndarray:  # decimal per year, shape (K,)
@@ -42,6 +43,7 @@ def _root_year(b: Block) -> float:
     return math.sqrt(b.assume.periods_per_year)
 
 
+@once
 def _shortfall(b: Block) -> np.ndarray:
     "Root mean square of the shortfalls below the rate of a period, over all periods; 0 when it is only rounding."
     below = np.minimum(b.excess, 0.0)
@@ -62,7 +64,8 @@ _GROWTH: dict[str, Figure] = {
     "sortino": lambda b: divide(b.excess_mean, _shortfall(b)) * _root_year(b),
 }
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #7b04d7ab
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #4d703c57
+@once
 def block_skew(
     b: Block,  # K strategies
 ) -> np.ndarray:  # unitless, shape (K,); NaN for fewer than three returns or none that vary
@@ -74,6 +77,7 @@ def block_skew(
     return (b.square * b.center).mean(axis=1) / second**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
 
 
+@once
 def block_kurtosis(
     b: Block,  # K strategies
 ) -> np.ndarray:  # unitless, 0 for a normal distribution, shape (K,); NaN for fewer than four returns or none that vary
@@ -85,6 +89,7 @@ def block_kurtosis(
     return (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * ((b.square * b.square).mean(axis=1) / second**2 - 3.0) + 6.0)
 
 
+@once
 def block_autocorrelation(
     b: Block,  # K strategies
 ) -> np.ndarray:  # in [-1, 1], shape (K,); NaN for fewer than three returns or none that vary
@@ -93,7 +98,7 @@ def block_autocorrelation(
         return np.full(b.size, math.nan)
     return np.einsum("ij,ij->i", b.center[:, 1:], b.center[:, :-1]) / np.where(b.std > 0, b.square.sum(axis=1), math.nan)
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #4d5df617
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #cde6b235
 _NORMAL = NormalDist()
 
 
@@ -113,6 +118,7 @@ def _error_lo(b: Block) -> np.ndarray:
     return np.sqrt((1.0 + 0.5 * b.sharpe**2) / b.n * b.assume.periods_per_year)
 
 
+@once
 def _spread(b: Block) -> np.ndarray:
     "The bracket of the text; NaN where the sample allows none."
     spread = np.asarray(sharpe_spread(b.sharpe, block_skew(b), block_kurtosis(b)))
@@ -152,7 +158,7 @@ _CERTAINTY: dict[str, Figure] = {
     "mean_t": _mean_t, "skew": block_skew, "kurtosis": block_kurtosis, "autocorrelation": block_autocorrelation,
 }
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #6aac2adb
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #539bafef
 def _longest(mask: np.ndarray) -> np.ndarray:
     "Longest stretch of True in each row."
     row, first, end = runs(mask)
@@ -161,6 +167,7 @@ def _longest(mask: np.ndarray) -> np.ndarray:
     return longest
 
 
+@once
 def block_hit_rate(
     b: Block,  # K strategies
 ) -> np.ndarray:  # share in [0, 1], shape (K,); NaN when nothing moved
@@ -169,11 +176,13 @@ def block_hit_rate(
     return divide(up.astype(float), up + down)
 
 
+@once
 def _payoff(b: Block) -> np.ndarray:
     gain, up, loss, down = b.gains
     return divide(divide(gain, up), -divide(loss, down))
 
 
+@once
 def block_profit_factor(
     b: Block,  # K strategies
 ) -> np.ndarray:  # shape (K,); NaN when nothing was lost
@@ -212,7 +221,7 @@ def _halving(b: Block) -> np.ndarray:
         chance = np.where(drift > 0, np.exp2(-2.0 * drift / variance), 1.0)
     return np.where(b.std > 0, chance, math.nan)
 
-# %% ../../nbs/evaluation/00c_return_figures.ipynb #ff0b2bc7
+# %% ../../nbs/evaluation/00c_return_figures.ipynb #8dec57ba
 _GAINS: dict[str, Figure] = {
     "hit_rate": block_hit_rate,
     "average_gain": lambda b: divide(b.gains[0], b.gains[1]),

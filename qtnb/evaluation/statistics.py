@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATISTICS', 'BENCHMARK_STATISTICS', 'check_names', 'statistics', 'curve_statistics']
 
-# %% ../../nbs/evaluation/00g_statistics.ipynb #9e3e68ae
+# %% ../../nbs/evaluation/00g_statistics.ipynb #26c77ccf
 import math
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import ConfigError, unknown_name
-from .benchmark_figures import BENCHMARK_FIGURES, Pair, match_benchmark
+from .benchmark_figures import BENCHMARK_FIGURES, BenchmarkFigure, Pair, match_benchmark
 from .blocks import Assumptions, Block, make_assumptions, make_blocks, read_returns
 from .calendar_figures import CALENDAR_FIGURES
 from .definitions import METRICS
@@ -22,7 +22,7 @@ from .return_figures import RETURN_FIGURES
 from .returns import clean_equity
 from ..utils.time import index_to_ns
 
-# %% ../../nbs/evaluation/00g_statistics.ipynb #cad255a1
+# %% ../../nbs/evaluation/00g_statistics.ipynb #1202179a
 _FIGURES = RETURN_FIGURES | DRAWDOWN_FIGURES | CALENDAR_FIGURES
 STATISTICS = tuple(name for name in METRICS if name in _FIGURES)  # figures that need returns only
 BENCHMARK_STATISTICS = tuple(name for name in METRICS if name in BENCHMARK_FIGURES)  # figures that need a benchmark too
@@ -44,7 +44,7 @@ def check_names(
             raise ConfigError(f"`metrics` held {name!r}, which compares with a benchmark, and `benchmark` was None; pass its returns, or leave the name out.")
     return list(dict.fromkeys(metrics))
 
-# %% ../../nbs/evaluation/00g_statistics.ipynb #85aeb8c4
+# %% ../../nbs/evaluation/00g_statistics.ipynb #81c7876e
 def _fill(
     table: np.ndarray,  # (K, M) to write to
     names: Sequence[str],  # its columns
@@ -54,25 +54,25 @@ def _fill(
     benchmark: np.ndarray | None,  # (T,) its returns
 ) -> None:
     "Write every figure of every strategy."
-    plain = [(at, _FIGURES[name]) for at, name in enumerate(names) if name in _FIGURES]
-    paired = [(at, BENCHMARK_FIGURES[name]) for at, name in enumerate(names) if name in BENCHMARK_FIGURES]
+    plain = [at for at, name in enumerate(names) if name in _FIGURES]
+    paired = [at for at, name in enumerate(names) if name in BENCHMARK_FIGURES]
+    own, both = [_FIGURES[names[at]] for at in plain], [BENCHMARK_FIGURES[names[at]] for at in paired]
     whole = benchmark is not None and bool(np.isfinite(benchmark).all())
     for columns, block in make_blocks(values, assume, stamps) if plain or whole else ():
-        for at, figure in plain:
-            table[columns, at] = figure(block)
+        if plain:
+            table[np.ix_(columns, plain)] = np.array([figure(block) for figure in own]).T
         if whole and paired and benchmark is not None:
-            _fill_paired(table, paired, columns, block, benchmark)
+            table[np.ix_(columns, paired)] = _against(block, benchmark, both)
     if benchmark is not None and paired and not whole:
         common = np.flatnonzero(np.isfinite(benchmark))
         for columns, block in make_blocks(values[common], assume):
-            _fill_paired(table, paired, columns, block, benchmark[common])
+            table[np.ix_(columns, paired)] = _against(block, benchmark[common], both)
 
 
-def _fill_paired(table: np.ndarray, paired: list, columns: np.ndarray, block: Block, benchmark: np.ndarray) -> None:
-    "Write the figures of a block beside its benchmark."
+def _against(block: Block, benchmark: np.ndarray, figures: Sequence[BenchmarkFigure]) -> np.ndarray:
+    "Figures of a block beside its benchmark, shape (K, M)."
     pair = Pair(block, benchmark if block.rows is None or block.n == len(benchmark) else benchmark[block.rows])
-    for at, figure in paired:
-        table[columns, at] = figure(pair)
+    return np.array([figure(pair) for figure in figures]).T
 
 
 def statistics(
@@ -100,7 +100,7 @@ def statistics(
         return pd.Series(table[0], index=figures, name=columns[0])  # type: ignore[return-value]
     return pd.DataFrame(table, index=columns, columns=figures)
 
-# %% ../../nbs/evaluation/00g_statistics.ipynb #a7800d14
+# %% ../../nbs/evaluation/00g_statistics.ipynb #97ab57a3
 def curve_statistics(
     equity: pd.Series,  # account value indexed by ts, shape (T,); its first row is the base
     *,

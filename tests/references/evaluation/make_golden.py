@@ -1,10 +1,12 @@
-"""Record what other libraries say about the seeded returns of `samples.py`; run with the python of an environment that has them.
+"""Record what other libraries say about the seeded returns of `samples.py`; run in an environment that has them.
 
-    python -m venv peers && peers/bin/pip install quantstats==0.0.86 empyrical-reloaded==0.7.1 ffn==1.4.1 skfolio==1.12.2 vectorbt==1.2.0 arch==8.0.0 statsmodels
+    python -m venv peers
+    peers/bin/pip install quantstats==0.0.86 empyrical-reloaded==0.7.1 ffn==1.4.1 skfolio==1.12.2 vectorbt==1.2.0 arch==8.0.0 statsmodels
     peers/bin/python tests/references/evaluation/make_golden.py
 
-Writes `golden.json` beside itself, values by sample, figure and library, and the table of nbs/explanations/metrics_compared.ipynb. Nothing of qtnb is imported. Returns go to the libraries without a zone and by date, as
-their users have them; prices, where one is needed, begin with a base of 1 on the day before.
+Writes `golden.json` beside itself, values by sample, figure and library, and the table of nbs/explanations/metrics_compared.ipynb.
+Nothing of qtnb is imported. Returns go to the libraries without a zone and by date, as their users have them; prices, where one is
+needed, begin with a base of 1 on the day before.
 """
 
 from __future__ import annotations
@@ -36,18 +38,32 @@ NOTES = {  # figure -> library -> why it is different; a pair without a note mus
     "cagr": dict.fromkeys(("quantstats", "empyrical", "vectorbt"), "a year is 252 rows instead of calendar time"),
     "calmar": dict.fromkeys(("quantstats", "empyrical", "vectorbt"), "a year is 252 rows instead of calendar time"),
     "average_drawdown_days": {"ffn": "an episode begins at the first stamp below the peak instead of at the peak"},
-    "ulcer": {"quantstats": "divides the squares by n - 1 instead of n", "vectorbt": "the first peak is the equity after the first return: a loss on the first day is lost"},
-    "martin": {"vectorbt": "a year is 252 rows instead of calendar time", "quantstats": "total return over the ulcer index: it grows with the length of the record"},
-    "value_at_risk": dict.fromkeys(("empyrical", "vectorbt"), "interpolates between two returns") | {"skfolio": "the order statistic one further when n(1 - c) is a whole number"},
+    "ulcer": {
+        "quantstats": "divides the squares by n - 1 instead of n",
+        "vectorbt": "the first peak is the equity after the first return: a loss on the first day is lost",
+    },
+    "martin": {
+        "vectorbt": "a year is 252 rows instead of calendar time",
+        "quantstats": "total return over the ulcer index: it grows with the length of the record",
+    },
+    "value_at_risk": dict.fromkeys(("empyrical", "vectorbt"), "interpolates between two returns")
+    | {"skfolio": "the order statistic one further when n(1 - c) is a whole number"},
     "tail_ratio": dict.fromkeys(("quantstats", "empyrical", "vectorbt"), "interpolates both quantiles"),
-    "common_sense": {"quantstats": "interpolates the quantiles of the tail ratio", "vectorbt": "tail ratio times one plus the annual return instead of the profit factor"},
+    "common_sense": {
+        "quantstats": "interpolates the quantiles of the tail ratio",
+        "vectorbt": "tail ratio times one plus the annual return instead of the profit factor",
+    },
     "best_year": {"ffn": "the year in which the record begins does not count"},
     "worst_year": {"ffn": "the year in which the record begins does not count"},
     "gain_to_pain": {"quantstats": "adds the returns of a month instead of compounding them"},
     "last_3y": {"ffn": "the three years are counted in days of 1/365.25 of a year"},
     "recovery_factor": {"quantstats": "the size of the sum of the returns instead of the total return: a record that lost has a positive one"},
-    "serenity": {"quantstats": "sum of the returns, not of a year, and the shortfall of drawdowns by a normal distribution over the deviation of a day"},
-    "sharpe_autocorrelation": {"quantstats": "the size of the correlation, so that mean reversion is punished too, and weights over the whole record"},
+    "serenity": {
+        "quantstats": "sum of the returns, not of a year, and the shortfall of drawdowns by a normal distribution over the deviation of a day"
+    },
+    "sharpe_autocorrelation": {
+        "quantstats": "the size of the correlation, so that mean reversion is punished too, and weights over the whole record"
+    },
     "sharpe_probability": {"skfolio": "moments of the population instead of the bias-corrected ones"},
     "autocorrelation": {"pandas": "a correlation of the two overlapping parts, each with its own mean and deviation"},
     "alpha": dict.fromkeys(("empyrical", "vectorbt"), "compounds the alpha of a day instead of multiplying it"),
@@ -74,14 +90,39 @@ def values_of(r: pd.Series, b: pd.Series) -> dict[str, dict[str, Callable[[], fl
     return {
         "total_return": {"quantstats": lambda: qs.comp(r), "empyrical": lambda: ep.cum_returns_final(r), "vectorbt": v.total},
         "cagr": {"ffn": lambda: f["cagr"], "quantstats": lambda: qs.cagr(r), "empyrical": lambda: ep.annual_return(r), "vectorbt": v.annualized},
-        "annual_volatility": {"quantstats": lambda: qs.volatility(r), "empyrical": lambda: ep.annual_volatility(r), "ffn": lambda: f["daily_vol"], "vectorbt": v.annualized_volatility},
+        "annual_volatility": {
+            "quantstats": lambda: qs.volatility(r),
+            "empyrical": lambda: ep.annual_volatility(r),
+            "ffn": lambda: f["daily_vol"],
+            "vectorbt": v.annualized_volatility,
+        },
         "annual_return": {"ffn": lambda: f["daily_mean"]},
-        "sharpe": {"quantstats": lambda: qs.sharpe(r), "empyrical": lambda: ep.sharpe_ratio(r), "ffn": lambda: f["daily_sharpe"], "vectorbt": v.sharpe_ratio},
-        "sortino": {"quantstats": lambda: qs.sortino(r), "empyrical": lambda: ep.sortino_ratio(r), "vectorbt": v.sortino_ratio, "ffn": lambda: f["daily_sortino"]},
+        "sharpe": {
+            "quantstats": lambda: qs.sharpe(r),
+            "empyrical": lambda: ep.sharpe_ratio(r),
+            "ffn": lambda: f["daily_sharpe"],
+            "vectorbt": v.sharpe_ratio,
+        },
+        "sortino": {
+            "quantstats": lambda: qs.sortino(r),
+            "empyrical": lambda: ep.sortino_ratio(r),
+            "vectorbt": v.sortino_ratio,
+            "ffn": lambda: f["daily_sortino"],
+        },
         "downside_deviation": {"empyrical": lambda: ep.downside_risk(r), "vectorbt": v.downside_risk},
-        "calmar": {"ffn": lambda: f["calmar"], "quantstats": lambda: qs.calmar(r), "empyrical": lambda: ep.calmar_ratio(r), "vectorbt": v.calmar_ratio},
-        "max_drawdown": {"quantstats": lambda: qs.max_drawdown(r), "empyrical": lambda: ep.max_drawdown(r), "ffn": lambda: f["max_drawdown"],
-                         "skfolio": lambda: -sk.max_drawdown(drawdowns), "vectorbt": v.max_drawdown},
+        "calmar": {
+            "ffn": lambda: f["calmar"],
+            "quantstats": lambda: qs.calmar(r),
+            "empyrical": lambda: ep.calmar_ratio(r),
+            "vectorbt": v.calmar_ratio,
+        },
+        "max_drawdown": {
+            "quantstats": lambda: qs.max_drawdown(r),
+            "empyrical": lambda: ep.max_drawdown(r),
+            "ffn": lambda: f["max_drawdown"],
+            "skfolio": lambda: -sk.max_drawdown(drawdowns),
+            "vectorbt": v.max_drawdown,
+        },
         "average_drawdown": {"ffn": lambda: f["avg_drawdown"]},
         "average_drawdown_days": {"ffn": lambda: f["avg_drawdown_days"]},
         "pain": {"skfolio": lambda: sk.average_drawdown(drawdowns)},
@@ -90,11 +131,22 @@ def values_of(r: pd.Series, b: pd.Series) -> dict[str, dict[str, Callable[[], fl
         "drawdown_at_risk": {"skfolio": lambda: -sk.cdar(drawdowns)},
         "entropic_drawdown": {"skfolio": lambda: -sk.edar(drawdowns)},
         "entropic_value_at_risk": {"skfolio": lambda: -sk.evar(r.to_numpy())},
-        "expected_shortfall": {"skfolio": lambda: -sk.cvar(r.to_numpy()), "empyrical": lambda: ep.conditional_value_at_risk(r), "vectorbt": v.cond_value_at_risk},
-        "value_at_risk": {"skfolio": lambda: -sk.value_at_risk(r.to_numpy()), "numpy": lambda: np.quantile(r, 0.05, method="inverted_cdf"),
-                          "empyrical": lambda: ep.value_at_risk(r), "vectorbt": v.value_at_risk},
+        "expected_shortfall": {
+            "skfolio": lambda: -sk.cvar(r.to_numpy()),
+            "empyrical": lambda: ep.conditional_value_at_risk(r),
+            "vectorbt": v.cond_value_at_risk,
+        },
+        "value_at_risk": {
+            "skfolio": lambda: -sk.value_at_risk(r.to_numpy()),
+            "numpy": lambda: np.quantile(r, 0.05, method="inverted_cdf"),
+            "empyrical": lambda: ep.value_at_risk(r),
+            "vectorbt": v.value_at_risk,
+        },
         "value_at_risk_normal": {"quantstats": lambda: qs.value_at_risk(r), "scipy": lambda: stats.norm.ppf(0.05, r.mean(), r.std())},
-        "expected_shortfall_normal": {"quantstats": lambda: qs.cvar(r), "scipy": lambda: r.mean() - r.std() * stats.norm.pdf(stats.norm.ppf(0.05)) / 0.05},
+        "expected_shortfall_normal": {
+            "quantstats": lambda: qs.cvar(r),
+            "scipy": lambda: r.mean() - r.std() * stats.norm.pdf(stats.norm.ppf(0.05)) / 0.05,
+        },
         "skew": {"quantstats": lambda: qs.skew(r), "scipy": lambda: stats.skew(r, bias=False), "ffn": lambda: f["daily_skew"]},
         "kurtosis": {"quantstats": lambda: qs.kurtosis(r), "scipy": lambda: stats.kurtosis(r, bias=False), "ffn": lambda: f["daily_kurt"]},
         "omega": {"quantstats": lambda: qs.omega(r), "empyrical": lambda: ep.omega_ratio(r), "vectorbt": v.omega_ratio},
@@ -118,21 +170,42 @@ def values_of(r: pd.Series, b: pd.Series) -> dict[str, dict[str, Callable[[], fl
         "worst_year": {"ffn": lambda: f["worst_year"], "quantstats": lambda: qs.worst(r, "YE")},
         "gain_to_pain": {"quantstats": lambda: qs.gain_to_pain_ratio(r, resolution="ME"), "pandas": lambda: _gain_to_pain(p)},
         "positive_months": {"pandas": lambda: (_months(p) > 0).mean()},
-        "mtd": {"ffn": lambda: f["mtd"]}, "ytd": {"ffn": lambda: f["ytd"]}, "last_3m": {"ffn": lambda: f["three_month"]}, "last_6m": {"ffn": lambda: f["six_month"]},
-        "last_1y": {"ffn": lambda: f["one_year"]}, "last_3y": {"ffn": lambda: f["three_year"]},
+        "mtd": {"ffn": lambda: f["mtd"]},
+        "ytd": {"ffn": lambda: f["ytd"]},
+        "last_3m": {"ffn": lambda: f["three_month"]},
+        "last_6m": {"ffn": lambda: f["six_month"]},
+        "last_1y": {"ffn": lambda: f["one_year"]},
+        "last_3y": {"ffn": lambda: f["three_year"]},
         "recovery_factor": {"quantstats": lambda: qs.recovery_factor(r)},
         "serenity": {"quantstats": lambda: qs.serenity_index(r)},
         "sharpe_autocorrelation": {"quantstats": lambda: qs.smart_sharpe(r)},
-        "sharpe_probability": {"quantstats": lambda: qs.probabilistic_sharpe_ratio(r), "skfolio": lambda: sk.probabilistic_sharpe_ratio(r.to_numpy())},
+        "sharpe_probability": {
+            "quantstats": lambda: qs.probabilistic_sharpe_ratio(r),
+            "skfolio": lambda: sk.probabilistic_sharpe_ratio(r.to_numpy()),
+        },
         "autocorrelation": {"statsmodels": lambda: acf(r, nlags=1)[1], "pandas": lambda: r.autocorr()},
         "mean_t": {"statsmodels": lambda: hac.tvalues[0]},
-        "alpha": {"statsmodels": lambda: market.params[0] * 252, "quantstats": lambda: qs.greeks(r, b)["alpha"], "empyrical": lambda: ep.alpha(r, b), "vectorbt": v.alpha},
-        "beta": {"statsmodels": lambda: market.params[1], "quantstats": lambda: qs.greeks(r, b)["beta"], "empyrical": lambda: ep.beta(r, b), "vectorbt": v.beta},
+        "alpha": {
+            "statsmodels": lambda: market.params[0] * 252,
+            "quantstats": lambda: qs.greeks(r, b)["alpha"],
+            "empyrical": lambda: ep.alpha(r, b),
+            "vectorbt": v.alpha,
+        },
+        "beta": {
+            "statsmodels": lambda: market.params[1],
+            "quantstats": lambda: qs.greeks(r, b)["beta"],
+            "empyrical": lambda: ep.beta(r, b),
+            "vectorbt": v.beta,
+        },
         "correlation": {"pandas": lambda: r.corr(b), "scipy": lambda: stats.pearsonr(r, b)[0]},
         "r_squared": {"statsmodels": lambda: market.rsquared, "quantstats": lambda: qs.r_squared(r, b)},
         "appraisal": {"statsmodels": lambda: market.params[0] / math.sqrt(market.mse_resid) * math.sqrt(252)},
         "treynor": {"quantstats": lambda: qs.treynor_ratio(r, b)},
-        "information_ratio": {"quantstats": lambda: qs.information_ratio(r, b), "empyrical": lambda: ep.excess_sharpe(r, b), "vectorbt": v.information_ratio},
+        "information_ratio": {
+            "quantstats": lambda: qs.information_ratio(r, b),
+            "empyrical": lambda: ep.excess_sharpe(r, b),
+            "vectorbt": v.information_ratio,
+        },
         "tracking_error": {"pandas": lambda: (r - b).std() * math.sqrt(252)},
         "up_capture": {"empyrical": lambda: ep.up_capture(r, b), "vectorbt": v.up_capture, "scipy": lambda: _capture(r, b, b > 0)},
         "down_capture": {"empyrical": lambda: ep.down_capture(r, b), "vectorbt": v.down_capture, "scipy": lambda: _capture(r, b, b < 0)},
@@ -170,12 +243,24 @@ def trades() -> dict[str, object]:
     made = vbt.Portfolio.from_signals(close, entries, exits, fees=0.001, freq="1D").trades
     frame, closed = made.records_readable, made.closed
     return {
-        "pnl": frame["PnL"].tolist(), "return": frame["Return"].tolist(), "is_open": (frame["Status"] == "Open").tolist(),
-        "entry": frame["Entry Timestamp"].astype(str).tolist(), "exit": frame["Exit Timestamp"].astype(str).tolist(),
+        "pnl": frame["PnL"].tolist(),
+        "return": frame["Return"].tolist(),
+        "is_open": (frame["Status"] == "Open").tolist(),
+        "entry": frame["Entry Timestamp"].astype(str).tolist(),
+        "exit": frame["Exit Timestamp"].astype(str).tolist(),
         "fees": (frame["Entry Fees"] + frame["Exit Fees"]).tolist(),
-        "values": {"trades": closed.count(), "win_rate": closed.win_rate(), "trade_profit_factor": closed.profit_factor(), "expectancy": closed.expectancy(),
-                   "system_quality": closed.sqn(), "win_streak": closed.winning_streak.max(), "loss_run": closed.losing_streak.max(),
-                   "days_held": closed.duration.mean(), "best_trade": closed.pnl.max(), "worst_trade": closed.pnl.min()},
+        "values": {
+            "trades": closed.count(),
+            "win_rate": closed.win_rate(),
+            "trade_profit_factor": closed.profit_factor(),
+            "expectancy": closed.expectancy(),
+            "system_quality": closed.sqn(),
+            "win_streak": closed.winning_streak.max(),
+            "loss_run": closed.losing_streak.max(),
+            "days_held": closed.duration.mean(),
+            "best_trade": closed.pnl.max(),
+            "worst_trade": closed.pnl.min(),
+        },
     }
 
 
@@ -185,8 +270,11 @@ def main() -> None:
     for name in ("plain", "losing"):
         r, b = (series.set_axis(series.index.tz_localize(None).normalize()) for series in sample(name))
         found[name] = {figure: {library: float(call()) for library, call in calls.items()} for figure, calls in values_of(r, b).items()}
-    rows = [(figure, library, found["plain"][figure][library], found["losing"][figure][library], NOTES.get(figure, {}).get(library, ""))  # type: ignore[index]
-            for figure, libraries in found["plain"].items() for library in libraries]  # type: ignore[attr-defined]
+    rows = [
+        (figure, library, found["plain"][figure][library], found["losing"][figure][library], NOTES.get(figure, {}).get(library, ""))  # type: ignore[index]
+        for figure, libraries in found["plain"].items()
+        for library in libraries
+    ]  # type: ignore[attr-defined]
     page = Path(__file__).parents[3] / "nbs" / "explanations" / "metrics_compared_recorded.csv"
     pd.DataFrame(rows, columns=["figure", "library", "plain", "losing", "reason"]).to_csv(page, index=False, lineterminator="\n")
     found["notes"] = NOTES
