@@ -6,7 +6,7 @@
 __all__ = ['HEADLINE', 'HEADLINE_AGAINST', 'Metric', 'sharpe_interval', 'optimal_block_length', 'stationary_rows',
            'bootstrap_interval']
 
-# %% ../../nbs/evaluation/00i_intervals.ipynb #9323eb25
+# %% ../../nbs/evaluation/00i_intervals.ipynb #036a0381
 import math
 from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
@@ -22,7 +22,7 @@ from .drawdown_figures import DRAWDOWN_FIGURES
 from .return_figures import RETURN_FIGURES
 from .statistics import check_names, statistics
 
-# %% ../../nbs/evaluation/00i_intervals.ipynb #dbc680d6
+# %% ../../nbs/evaluation/00i_intervals.ipynb #e20d4c99
 def _quantile(confidence: float) -> float:
     "How many standard errors an interval reaches to each side."
     if not 0.0 < confidence < 1.0:
@@ -51,7 +51,7 @@ def sharpe_interval(
     columns = {"point": point, "error": error, "low": point - reach * error, "high": point + reach * error}
     return pd.Series(columns, name=found.name) if isinstance(found, pd.Series) else pd.DataFrame(columns)  # type: ignore[return-value]
 
-# %% ../../nbs/evaluation/00i_intervals.ipynb #4b99a491
+# %% ../../nbs/evaluation/00i_intervals.ipynb #dc1607c0
 def optimal_block_length(
     values: pd.Series | np.ndarray,  # a stationary series, shape (n,); NaN is dropped
 ) -> float:  # mean length of a block, periods, >= 1; 1 for fewer than 10 values or none that vary
@@ -75,7 +75,7 @@ def optimal_block_length(
     longest = math.ceil(min(3.0 * math.sqrt(n), n / 3.0))
     return min(max((slope * slope / (level * level)) ** (1.0 / 3.0) * n ** (1.0 / 3.0), 1.0), longest) if level != 0.0 else float(longest)
 
-# %% ../../nbs/evaluation/00i_intervals.ipynb #d8eb6c3a
+# %% ../../nbs/evaluation/00i_intervals.ipynb #362900e2
 def stationary_rows(
     n: int,  # rows to draw from, >= 1
     draws: int,  # how many records
@@ -93,7 +93,7 @@ def stationary_rows(
     rows = np.arange(draws * n) + np.repeat(starts - at, np.diff(at, append=draws * n))
     return np.where(rows >= n, rows - n, rows).reshape(draws, n)
 
-# %% ../../nbs/evaluation/00i_intervals.ipynb #7e78ec69
+# %% ../../nbs/evaluation/00i_intervals.ipynb #f637bc80
 HEADLINE = ("cagr", "annual_volatility", "sharpe", "sortino", "max_drawdown", "calmar", "value_at_risk", "expected_shortfall")
 HEADLINE_AGAINST = ("alpha", "beta", "information_ratio")  # added when there is a benchmark
 _DRAWN = {n: f for n, f in (RETURN_FIGURES | DRAWDOWN_FIGURES).items() if n not in ("years", "periods", "tail_level") and not n.endswith("_days")}
@@ -130,7 +130,7 @@ def _value(metric: Metric, drawn: Block, pairs: list[Pair] | None) -> np.ndarray
         return _DRAWN[metric](drawn)
     return np.concatenate([BENCHMARK_FIGURES[metric](pair) for pair in pairs or ()])
 
-# %% ../../nbs/evaluation/00i_intervals.ipynb #d71a3d49
+# %% ../../nbs/evaluation/00i_intervals.ipynb #3d18dcfa
 def bootstrap_interval(
     returns: pd.Series,  # simple returns indexed by ts, decimal, shape (T,); NaN rows are dropped; an array needs periods_per_year
     metrics: Sequence[Metric] | None = None,  # names of figures, or functions of simple returns; None = HEADLINE, and against the benchmark

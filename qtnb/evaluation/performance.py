@@ -32,7 +32,7 @@ from .rolling import rolling_statistic, rolling_volatility
 from .statistics import BENCHMARK_STATISTICS, STATISTICS
 from .statistics import curve_statistics, statistics
 from .trade_figures import TRADE_STATISTICS, trade_statistics
-from ..utils.time import index_to_ns
+from ..utils.time import index_to_ns, to_index
 
 _all_ = ["statistics", "curve_statistics", "STATISTICS", "BENCHMARK_STATISTICS", "sharpe_interval", "bootstrap_interval", "optimal_block_length", "HEADLINE",
          "rolling_statistic", "rolling_volatility", "rolling_sharpe", "rolling_sortino", "rolling_beta", "rolling_alpha", "rolling_correlation",
@@ -166,10 +166,15 @@ DRAWDOWN_COLUMNS = ("depth", "peak", "valley", "recovery", "days_down", "days_re
 
 
 def drawdown_table(
-    equity: pd.Series,  # account value indexed by ts, shape (T,); its first row is the base
+    equity: pd.Series | pd.DataFrame,  # account value indexed by ts, shape (T,), or (T, K) with one strategy a column; its first row is the base
     top: int = 5,  # how many episodes, deepest first
-) -> pd.DataFrame:  # one row per episode; columns DRAWDOWN_COLUMNS; recovery is NaT while it lasts, `days` then runs to the last stamp
-    "The worst drawdowns with their dates and lengths in calendar days."
+) -> pd.DataFrame:  # one row per episode, of a frame under (strategy, rank); columns DRAWDOWN_COLUMNS; recovery is NaT while it lasts
+    "The worst drawdowns with their dates and lengths in calendar days; `days` of one that lasts runs to the last stamp."
+    if isinstance(equity, pd.DataFrame):
+        tables = [drawdown_table(equity.iloc[:, k], top) for k in range(equity.shape[1])]
+        index = [(name, rank) for name, table in zip(equity.columns, tables, strict=True) for rank in table.index]
+        joined = pd.concat([t for t in tables if len(t)] or tables[:1] or [drawdown_table(pd.Series([1.0], index=to_index([0])))], ignore_index=True)
+        return joined.set_axis(pd.MultiIndex.from_tuples(index, names=["strategy", "rank"]) if index else joined.index)
     curve, _ = clean_equity(equity)
     values, index = curve.to_numpy(), pd.DatetimeIndex(curve.index)
     depth, rows = _drawdown(values), []

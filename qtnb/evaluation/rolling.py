@@ -6,7 +6,7 @@
 __all__ = ['Returns', 'Windows', 'rolling_statistic', 'rolling_volatility', 'rolling_sharpe', 'rolling_sortino', 'rolling_beta',
            'rolling_alpha', 'rolling_correlation', 'rolling_drawdown']
 
-# %% ../../nbs/evaluation/00h_rolling.ipynb #d522dff5
+# %% ../../nbs/evaluation/00h_rolling.ipynb #8993981e
 import math
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,7 +21,7 @@ from .drawdown_figures import DRAWDOWN_FIGURES
 from .return_figures import RETURN_FIGURES, Figure
 from .returns import clean_equity
 
-# %% ../../nbs/evaluation/00h_rolling.ipynb #e086a341
+# %% ../../nbs/evaluation/00h_rolling.ipynb #06d67f26
 Returns = TypeVar("Returns", pd.Series, pd.DataFrame)
 Windows = Callable[[np.ndarray, np.ndarray], np.ndarray]  # windows of returns and of a benchmark, each (k, window) -> (k,)
 
@@ -54,7 +54,7 @@ def _apply(returns: Returns, window: int, statistic: Windows, against: np.ndarra
     kept = ~np.isnan(values[:, 0])
     return pd.Series(out[kept, 0], index=returns.index[kept])
 
-# %% ../../nbs/evaluation/00h_rolling.ipynb #753a9205
+# %% ../../nbs/evaluation/00h_rolling.ipynb #8fa55a0a
 def _beta(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     "Slope of each window; NaN where the benchmark does not vary."
     d, e = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
@@ -105,7 +105,7 @@ def _named(found: Returns, name: str) -> Returns:
     "A series with the name of its figure; a frame keeps its columns."
     return found.rename(name) if isinstance(found, pd.Series) else found
 
-# %% ../../nbs/evaluation/00h_rolling.ipynb #8d1061d7
+# %% ../../nbs/evaluation/00h_rolling.ipynb #e5808a60
 def rolling_volatility(
     returns: Returns,  # simple returns indexed by ts, decimal, shape (T,) or (T, K); rows without a value are skipped
     window: int,  # returns in a window
@@ -137,7 +137,7 @@ def rolling_sortino(
     "Sortino ratio of the last `window` returns."
     return rolling_statistic(returns, window, "sortino", periods_per_year=periods_per_year, risk_free=risk_free)
 
-# %% ../../nbs/evaluation/00h_rolling.ipynb #b8cc1203
+# %% ../../nbs/evaluation/00h_rolling.ipynb #2d997b54
 def rolling_beta(
     returns: Returns,  # simple returns indexed by ts, decimal, shape (T,) or (T, K); rows without a value are skipped
     benchmark: pd.Series,  # its simple returns on the same instants
