@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATISTICS', 'BENCHMARK_STATISTICS', 'check_names', 'statistics', 'curve_statistics']
 
-# %% ../../nbs/evaluation/00g_statistics.ipynb #26c77ccf
+# %% ../../nbs/evaluation/00g_statistics.ipynb #7d553739
 import math
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ from .return_figures import RETURN_FIGURES
 from .returns import clean_equity
 from ..utils.time import index_to_ns
 
-# %% ../../nbs/evaluation/00g_statistics.ipynb #1202179a
+# %% ../../nbs/evaluation/00g_statistics.ipynb #cad255a1
 _FIGURES = RETURN_FIGURES | DRAWDOWN_FIGURES | CALENDAR_FIGURES
 STATISTICS = tuple(name for name in METRICS if name in _FIGURES)  # figures that need returns only
 BENCHMARK_STATISTICS = tuple(name for name in METRICS if name in BENCHMARK_FIGURES)  # figures that need a benchmark too
@@ -44,7 +44,7 @@ def check_names(
             raise ConfigError(f"`metrics` held {name!r}, which compares with a benchmark, and `benchmark` was None; pass its returns, or leave the name out.")
     return list(dict.fromkeys(metrics))
 
-# %% ../../nbs/evaluation/00g_statistics.ipynb #81c7876e
+# %% ../../nbs/evaluation/00g_statistics.ipynb #9f78e9de
 def _fill(
     table: np.ndarray,  # (K, M) to write to
     names: Sequence[str],  # its columns
@@ -60,13 +60,13 @@ def _fill(
     whole = benchmark is not None and bool(np.isfinite(benchmark).all())
     for columns, block in make_blocks(values, assume, stamps) if plain or whole else ():
         if plain:
-            table[np.ix_(columns, plain)] = np.array([figure(block) for figure in own]).T
+            table[columns[:, None], plain] = np.array([figure(block) for figure in own]).T
         if whole and paired and benchmark is not None:
-            table[np.ix_(columns, paired)] = _against(block, benchmark, both)
+            table[columns[:, None], paired] = _against(block, benchmark, both)
     if benchmark is not None and paired and not whole:
         common = np.flatnonzero(np.isfinite(benchmark))
         for columns, block in make_blocks(values[common], assume):
-            table[np.ix_(columns, paired)] = _against(block, benchmark[common], both)
+            table[columns[:, None], paired] = _against(block, benchmark[common], both)
 
 
 def _against(block: Block, benchmark: np.ndarray, figures: Sequence[BenchmarkFigure]) -> np.ndarray:
@@ -100,7 +100,7 @@ def statistics(
         return pd.Series(table[0], index=figures, name=columns[0])  # type: ignore[return-value]
     return pd.DataFrame(table, index=columns, columns=figures)
 
-# %% ../../nbs/evaluation/00g_statistics.ipynb #97ab57a3
+# %% ../../nbs/evaluation/00g_statistics.ipynb #a7800d14
 def curve_statistics(
     equity: pd.Series,  # account value indexed by ts, shape (T,); its first row is the base
     *,
