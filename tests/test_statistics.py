@@ -494,3 +494,29 @@ def test_scaling(values: list[float], scale: float) -> None:
             assert (
                 part[figure] == pytest.approx(one[figure], rel=1e-6, abs=1e-6, nan_ok=True) or math.isnan(part[figure]) or abs(one[figure]) > 1e6
             ), figure
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-5, 5), st.booleans(), st.integers(0, 20)), max_size=30))
+def test_trades_by_symbol_against_pandas(rows: list[tuple[str, int, bool, int]]) -> None:
+    """Every group of round trips has what a loop over its own trades finds."""
+    start = pd.Timestamp("2024-01-01T15:00Z").as_unit("ns")
+    frame = pd.DataFrame(rows, columns=["symbol", "pnl", "is_open", "bars_held"]).astype({"pnl": float, "is_open": bool, "bars_held": "int64"})
+    entry = pd.DatetimeIndex([start + pd.Timedelta(hours=k) for k in range(len(frame))], tz="UTC").as_unit("ns")
+    frame = frame.assign(fees=1.0, mae_pct=-1.0, mfe_pct=2.0, entry_ts=entry, exit_ts=entry + pd.Timedelta(days=1), **{"return": frame["pnl"] / 100})
+    found = perf.trade_statistics(frame, by="symbol")
+    assert list(found.index) == sorted(set(frame["symbol"]))
+    for symbol, row in found.iterrows():
+        part = frame[frame["symbol"] == symbol]
+        pnl = part.loc[~part["is_open"], "pnl"]
+        won, lost = pnl[pnl > 0], pnl[pnl < 0]
+        assert [row["trades"], row["open_trades"], row["trade_pnl"]] == [len(pnl), part["is_open"].sum(), pnl.sum()]
+        expected = [pnl.mean(), won.mean(), lost.mean(), won.sum() / -lost.sum() if len(lost) else math.nan, pnl.max(), pnl.min(), pnl.std() / 100]
+        spread = row["trade_return"] / row["system_quality"] * math.sqrt(len(pnl)) if row["system_quality"] else pnl.std() / 100
+        got = [row[n] for n in ("expectancy", "average_win", "average_trade_loss", "trade_profit_factor", "best_trade", "worst_trade")]
+        assert got == pytest.approx(expected[:-1], nan_ok=True) and (math.isnan(spread) or spread == pytest.approx(expected[-1]))
+        streak = best = 0
+        for value in pnl:
+            streak = streak + 1 if value > 0 else 0
+            best = max(best, streak)
+        assert row["win_streak"] == best

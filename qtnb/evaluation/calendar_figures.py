@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CALENDAR_FIGURES', 'period_ends', 'months_before']
 
-# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #e2de8c71
+# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #c1d10034
 import math
 from collections.abc import Callable
 from functools import partial
@@ -16,13 +16,23 @@ from .blocks import Block, divide, once
 from .return_figures import Figure
 from ..utils.time import DAY_NS
 
-# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #ecfe66c1
+# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #ded234f3
 def period_ends(
     stamps: np.ndarray,  # ns UTC, increasing, shape (T,)
     unit: str,  # "M" or "Y"
 ) -> tuple[np.ndarray, np.ndarray]:  # number of each month or year since 1970 that has a stamp, and the row that ends it
     "The rows that end calendar months or years; a stamp at midnight ends the day before."
-    labels = (stamps - 1).view("M8[ns]").astype(f"M8[{unit}]").astype(np.int64)
+    return _ends_of(_months(stamps), unit)
+
+
+def _months(stamps: np.ndarray) -> np.ndarray:
+    "Months since 1970 of each stamp."
+    return (stamps - 1).view("M8[ns]").astype("M8[M]").astype(np.int64)
+
+
+def _ends_of(months: np.ndarray, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    "Labels and last rows of the stretches of one month, or of one year."
+    labels = months if unit == "M" else months // 12
     last = np.append(np.flatnonzero(labels[1:] != labels[:-1]), len(labels) - 1)
     return labels[last], last
 
@@ -30,7 +40,9 @@ def period_ends(
 def _ends(b: Block, unit: str) -> np.ndarray:
     "The rows of the curve that end months or years, found once for all blocks with these stamps."
     if unit not in b.memo and b.stamps is not None:
-        b.memo[unit] = period_ends(b.stamps, unit)[1]
+        if "months" not in b.memo:
+            b.memo["months"] = _months(b.stamps)
+        b.memo[unit] = _ends_of(b.memo["months"], unit)[1]
     return b.memo[unit]
 
 
@@ -64,7 +76,7 @@ def _gain_to_pain(b: Block) -> np.ndarray:
     months = _monthly(b)
     return divide(months.sum(axis=1), -np.minimum(months, 0.0).sum(axis=1))
 
-# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #62394d43
+# %% ../../nbs/evaluation/00e_calendar_figures.ipynb #c067b120
 def months_before(
     ns: int,  # an instant, ns UTC
     months: int,  # how many calendar months earlier
