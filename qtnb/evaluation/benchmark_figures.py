@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BenchmarkFigure', 'BENCHMARK_FIGURES', 'match_benchmark', 'Pair']
 
-# %% ../../nbs/evaluation/00f_benchmark_figures.ipynb #07422174
+# %% ../../nbs/evaluation/00f_benchmark_figures.ipynb #2c66f172
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -17,7 +17,7 @@ from ..core.errors import DataError
 from .blocks import Block, divide, read_returns, sample_deviation
 from ..utils.time import format_ns
 
-# %% ../../nbs/evaluation/00f_benchmark_figures.ipynb #479cd00c
+# %% ../../nbs/evaluation/00f_benchmark_figures.ipynb #5c176496
 def match_benchmark(
     benchmark: pd.Series | np.ndarray,  # simple returns, decimal, shape (B,), indexed by ts unless an array; NaN = no observation
     stamps: np.ndarray | None,  # ns UTC of the returns to compare with, shape (T,); None = both are arrays, row by row
@@ -46,7 +46,7 @@ def match_benchmark(
                         "both must close at the same instants; give the benchmark the stamps of the returns.")
     return found
 
-# %% ../../nbs/evaluation/00f_benchmark_figures.ipynb #7bf08d68
+# %% ../../nbs/evaluation/00f_benchmark_figures.ipynb #72c2bb71
 class Pair(Block):
     "Strategies and a benchmark on common stamps."
 
@@ -86,23 +86,41 @@ class Pair(Block):
         return self.values - self.benchmark
 
     @cached_property
+    def active_mean(self) -> np.ndarray:
+        "Mean of those, shape (K,)."
+        return self.active.mean(axis=1)
+
+    @cached_property
     def tracking(self) -> np.ndarray:
         "Sample deviation of those, shape (K,)."
-        return sample_deviation(self.active)
+        return sample_deviation(self.active, self.active - self.active_mean[:, None])
 
-# %% ../../nbs/evaluation/00f_benchmark_figures.ipynb #f76a0197
+    @cached_property
+    def logs(self) -> np.ndarray:
+        "Log returns, shape (K, n); a loss of everything is finite, so that it can be weighted with zero."
+        return _logs(self.values)
+
+    @cached_property
+    def market_logs(self) -> np.ndarray:
+        "Log returns of the benchmark, shape (1, n)."
+        return _logs(np.maximum(self.benchmark, -1.0)[None, :])
+
+
+def _logs(values: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log1p(values), -1e300)
+
+# %% ../../nbs/evaluation/00f_benchmark_figures.ipynb #1b61ac19
 BenchmarkFigure = Callable[[Pair], np.ndarray]  # a pair -> a figure of each strategy, shape (K,)
 
 
 def _capture(side: int) -> BenchmarkFigure:
     "Ratio of geometric means where the benchmark went to one side."
     def capture(p: Pair) -> np.ndarray:
-        where = np.sign(p.benchmark) == side
+        where = (np.sign(p.benchmark) == side).astype(np.float64)
         if not where.any():
             return np.full(p.size, math.nan)
-        with np.errstate(divide="ignore"):
-            ours = np.expm1(np.log1p(np.compress(where, p.values, axis=1)).mean(axis=1))
-            theirs = np.expm1(np.log1p(np.maximum(p.benchmark[where], -1.0)).mean())
+        ours, theirs = (np.expm1(np.einsum("ij,j->i", logs, where) / where.sum()) for logs in (p.logs, p.market_logs))
         return ours / theirs
     return capture
 
@@ -127,9 +145,9 @@ BENCHMARK_FIGURES: dict[str, BenchmarkFigure] = {
     "correlation": lambda p: p.correlation,
     "r_squared": lambda p: p.correlation**2,
     "treynor": lambda p: np.where(np.abs(p.beta) > 1e-12, p.excess_mean * _year(p) / np.where(p.beta == 0, math.nan, p.beta), math.nan),
-    "active_return": lambda p: p.active.mean(axis=1) * _year(p),
+    "active_return": lambda p: p.active_mean * _year(p),
     "tracking_error": lambda p: p.tracking * math.sqrt(_year(p)),
-    "information_ratio": lambda p: divide(p.active.mean(axis=1), p.tracking) * math.sqrt(_year(p)),
+    "information_ratio": lambda p: divide(p.active_mean, p.tracking) * math.sqrt(_year(p)),
     "appraisal": lambda p: divide(p.alpha, _residual(p)) * math.sqrt(_year(p)),
     "m_squared": lambda p: p.assume.risk_free + p.sharpe * _year(p) * p.market.std,
     "up_capture": _up,

@@ -6,7 +6,7 @@
 __all__ = ['Assumptions', 'divide', 'sample_deviation', 'Moments', 'runs', 'Block', 'once', 'make_blocks', 'read_returns',
            'make_assumptions']
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #c299812f
+# %% ../../nbs/evaluation/00b_blocks.ipynb #f572c436
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from ..core.errors import ConfigError, DataError
 from .returns import infer_periods_per_year, period_rate
 from ..utils.time import DAY_NS, index_to_ns, to_index
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #691e545e
+# %% ../../nbs/evaluation/00b_blocks.ipynb #069d0e25
 @dataclass(frozen=True)
 class Assumptions:
     "What figures are computed under."
@@ -43,7 +43,7 @@ class Assumptions:
         "Risk-free rate of one period."
         return period_rate(self.risk_free, self.periods_per_year)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #aaca4e34
+# %% ../../nbs/evaluation/00b_blocks.ipynb #1e894010
 _YEAR_NS = 365.25 * DAY_NS
 _EPSILON = 16 * np.finfo(float).eps  # dispersion of returns below this is rounding
 
@@ -65,11 +65,14 @@ def sample_deviation(
     if values.shape[1] < 2:
         return np.full(len(values), math.nan)
     d = values - values.mean(axis=1, keepdims=True) if center is None else center
-    std = np.sqrt((d * d).sum(axis=1) / (values.shape[1] - 1))
+    total = (d * d).sum(axis=1)
+    std = np.sqrt(total / (values.shape[1] - 1))
+    if (std > _EPSILON * (1.0 + np.abs(values[:, 0] - d[:, 0]) + np.sqrt(total))).all():  # no value is larger than mean and root together
+        return std
     largest = np.maximum(values.max(axis=1), -values.min(axis=1))
     return np.where(std > _EPSILON * (1.0 + largest), std, 0.0)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #0a0e578e
+# %% ../../nbs/evaluation/00b_blocks.ipynb #1746334f
 class Moments:
     "Returns of K strategies that share their n stamps, with their mean and deviations."
 
@@ -119,7 +122,7 @@ class Moments:
         "Sharpe ratio of one period, shape (K,)."
         return divide(self.excess_mean, self.std)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #a4ff45cf
+# %% ../../nbs/evaluation/00b_blocks.ipynb #b263892b
 def runs(
     mask: np.ndarray,  # booleans, shape (K, n)
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # row, first column, and column after the last, of each stretch of True, in order
@@ -179,7 +182,7 @@ class Block(Moments):
             return self.n / self.assume.periods_per_year
         return float(self.stamps[-1] - self.stamps[0]) / _YEAR_NS
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #38e0b456
+# %% ../../nbs/evaluation/00b_blocks.ipynb #f0f46a23
 def once(
     figure: Callable[[Any], np.ndarray],  # a function of a block
 ) -> Callable[[Any], np.ndarray]:  # the same, which remembers in the block what it has answered
@@ -195,8 +198,8 @@ def once(
 
     return remembered
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #fce45b07
-_BLOCK = 32_768  # numbers in a block: a quarter of a megabyte, which stays in the second cache
+# %% ../../nbs/evaluation/00b_blocks.ipynb #0536485f
+_BLOCK = 65_536  # numbers in a block: half a megabyte, which stays in the second cache
 
 
 def make_blocks(
@@ -246,7 +249,7 @@ def _with_base(stamps: np.ndarray) -> np.ndarray:
     step = (gaps[(len(gaps) - 1) // 2] + gaps[len(gaps) // 2]) // 2 if len(gaps) else DAY_NS
     return np.append(stamps[:1] - step, stamps)
 
-# %% ../../nbs/evaluation/00b_blocks.ipynb #456e782f
+# %% ../../nbs/evaluation/00b_blocks.ipynb #37adfd36
 def read_returns(
     returns: pd.Series | pd.DataFrame | np.ndarray,  # simple returns, decimal, shape (T,) or (T, K), indexed by ts unless an array
     name: str = "returns",  # of the argument, for messages
