@@ -57,12 +57,13 @@ lint: $(DEV) ## ruff on the exported code and the tests, pyright on the exported
 docs: $(DEV) ## build the documentation site into _docs/
 	@$(PY) nbs/site/build.py $(ARGS)
 
-bench: $(DEV) ## measure the engine against a bare loop, the data layer against plain pyarrow and ArcticDB, rolling features against pandas and polars, portfolios against other optimisers; with QTNB_PEERS other engines too
+bench: $(DEV) ## measure the engine against a bare loop, the data layer against plain pyarrow and ArcticDB, rolling features against pandas and polars, portfolios against other optimisers, figures of returns against plain numpy; with QTNB_PEERS other engines too
 	@$(PY) tests/bench/run.py $(ARGS)
 	@$(PY) tests/bench/data.py $(ARGS)
 	@$(PY) tests/bench/labels.py $(ARGS)
 	@$(PY) tests/bench/features.py
 	@$(PY) tests/bench/portfolio.py
+	@$(PY) tests/bench/evaluation.py
 	@$(PY) tests/bench/peers.py
 
 clean: ## remove .venv, caches and everything built (never data/, artifacts/ or logs/)

@@ -21,7 +21,7 @@ TITLES = {"contracts": "Contracts", "api": "API", "utils": "Utilities", "config"
 # The folders whose reading order is an argument rather than a number.
 READING_ORDER = {
     "explanations": ["when_orders_fill", "execution_algorithms", "timing_and_lookahead", "accounting", "where_the_time_goes", "planning_a_sweep",
-                     "reference_results", "published_results", "optimisers_compared", "backtest_live_parity", "data_recipes", "data_quality", "literate_workflow", "glossary"],
+                     "reference_results", "published_results", "optimisers_compared", "metrics_compared", "backtest_live_parity", "data_recipes", "data_quality", "literate_workflow", "glossary"],
     "jobs": ["backtest", "live", "sweep", "tearsheet"],
 }
 _NUMBER = re.compile(r"^\d+[a-z]?_")

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from ..core.errors import ConfigError, DataError
+from .return_figures import sharpe_spread
 
 # %% ../../nbs/evaluation/40_deflation.ipynb #e45cede6
 _NORMAL = NormalDist()
@@ -102,7 +103,7 @@ def _spread(sharpe: float, skewness: float, excess_kurtosis: float) -> float:
     for name, value in (("skewness", skewness), ("excess_kurtosis", excess_kurtosis)):
         if not math.isfinite(value):
             raise DataError(f"`{name}` was {value!r}; it must be finite; pass 0.0 for returns that are taken to be normal.")
-    spread = 1.0 - skewness * sharpe + (excess_kurtosis + 2.0) / 4.0 * sharpe * sharpe
+    spread = float(sharpe_spread(sharpe, skewness, excess_kurtosis))
     if spread <= 0.0:
         raise DataError(f"`sharpe` {sharpe!r}, `skewness` {skewness!r} and `excess_kurtosis` {excess_kurtosis!r} belong to no distribution "
                         "(kurtosis is at least the squared skewness less 2); pass the ratio per period, and both figures of the same returns.")
