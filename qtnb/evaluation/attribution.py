@@ -120,7 +120,7 @@ def _book_payments(ledger: _Ledger, flows: pd.DataFrame) -> np.ndarray:
             ledger.add(part, row[mine], at[mine], money[mine])
     return deposits
 
-# %% ../../nbs/evaluation/27b_attribution.ipynb #db29b734
+# %% ../../nbs/evaluation/27b_attribution.ipynb #94c4cffd
 def _book_rest(ledger: _Ledger, deposits: np.ndarray, traded: np.ndarray) -> np.ndarray:
     "Book what equity did beyond the records; give what stays unexplained, shape (T,)."
     gross, length = ledger.parts["gross"], len(ledger.equity)
@@ -130,6 +130,7 @@ def _book_rest(ledger: _Ledger, deposits: np.ndarray, traded: np.ndarray) -> np.
     rest = np.diff(ledger.equity, prepend=ledger.equity[:1]) - deposits
     rest[:1] = 0.0
     rest -= sum(ledger.parts.values(), np.zeros_like(gross)).sum(axis=1)
+    rest[np.abs(rest) <= 1e-12 * np.abs(ledger.equity)] = 0.0  # rounding
     before = np.concatenate([np.zeros((1, ledger.size)), ledger.value[:-1]]) if length else ledger.value
     gone = np.where((ledger.position == 0.0) & ~traded & ~ruined[:, None], before, 0.0)
     for row in np.flatnonzero(np.abs(gone).sum(axis=1) > 0.0):
@@ -139,7 +140,7 @@ def _book_rest(ledger: _Ledger, deposits: np.ndarray, traded: np.ndarray) -> np.
     gross[:, -1] += rest
     return rest
 
-# %% ../../nbs/evaluation/27b_attribution.ipynb #9763746f
+# %% ../../nbs/evaluation/27b_attribution.ipynb #82169acf
 By = Literal["part", "symbol", "side"] | Mapping[str, str]  # what to group profit by; a mapping names the group of each symbol
 
 
@@ -170,13 +171,14 @@ class ProfitParts:
         "Profit over time by part, symbol, side, or group of symbols; symbols without a group are `other`."
         if isinstance(by, str) and by == "part":
             return pd.DataFrame({name: table.sum(axis=1) for name, table in self.parts.items()})
-        return self.net.T.groupby(self._labels(by), sort=False).sum().T
+        found = self.net.T.groupby(self._labels(by), sort=False).sum().T
+        return found if found["account"].any() else found.drop(columns="account")
 
     def table(self, by: By = "symbol") -> pd.DataFrame:  # one row per group, `total` last; each part, net, and return = net over the first equity
         "Profit of the whole run by group and part."
         labels = self._labels(by)
         found = pd.DataFrame({name: table.sum().groupby(labels, sort=False).sum() for name, table in self.parts.items()})
-        found = found[(found != 0.0).any(axis=1)]
+        found = found[(found != 0.0).any(axis=1)]  # what never moved is no part of the profit
         found["net"] = found.sum(axis=1)
         found = found.sort_values("net", ascending=False, kind="stable")
         total = found.sum().to_frame("total").T
