@@ -91,7 +91,7 @@ def quantiles_figure(
     means, facts = judged.quantiles.mean(), judged.summary
     spread, statistic = _told(100 * facts["spread_mean"], ".2f"), _told(facts["spread_statistic"], ".1f")
     title = f"{judged.name}: top less bottom {spread} % in {judged.horizon} rows, t = {statistic}"
-    fig = _figure(title, "mean return less all names", "0.0%", time=False, height=260, x_range=[str(q) for q in means.index])
+    fig = _figure(title, "mean return less all names", "0.00%", time=False, height=260, x_range=[str(q) for q in means.index])
     source = ColumnDataSource({"quantile": [str(q) for q in means.index], "mean": means.to_numpy(),
                                "colour": np.where(means < 0, PALETTE["loss"], PALETTE["strategy"])})
     bars = fig.vbar("quantile", top="mean", width=0.6, source=source, fill_color="colour", line_color=None, fill_alpha=0.75)
