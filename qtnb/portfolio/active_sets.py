@@ -41,7 +41,8 @@ class _Rows(NamedTuple):
 def _substitute(factor, right):
     "Solve with a Cholesky factor and its transpose, in place."
     n, upper = len(factor), np.ascontiguousarray(factor.T)
-    for z in right:
+    for k in range(len(right)):
+        z = right[k]
         for i in range(n):
             z[i] = (z[i] - np.dot(factor[i, :i], z[:i])) / factor[i, i]
         for i in range(n - 1, -1, -1):

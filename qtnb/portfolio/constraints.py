@@ -39,7 +39,8 @@ class Situation:
         if value is None:
             called = {"held": "the weights before the trade (`held`)", "volume": "usual volumes (`volume`)", "root": "a covariance"}[what]
             raise ParameterError(f"The constraint {who!r} needs {called}; hand them to the optimiser, or leave the constraint out.")
-        return value() if callable(value) else value
+        found: Any = value() if callable(value) else value
+        return found
 
 # %% ../../nbs/portfolio/10_constraints.ipynb #41e0138b
 def per_asset(
