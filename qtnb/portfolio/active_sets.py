@@ -36,17 +36,16 @@ class _Rows(NamedTuple):
     low: np.ndarray
     high: np.ndarray
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #1190a81e
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #3c4c2fde
 @compiled
 def _substitute(factor, right):
     "Solve with a Cholesky factor and its transpose, in place."
-    n, upper = len(factor), np.ascontiguousarray(factor.T)
-    for k in range(len(right)):
-        z = right[k]
+    n, lower, upper = len(factor), np.ascontiguousarray(factor), np.ascontiguousarray(factor.T)
+    for z in right:
         for i in range(n):
-            z[i] = (z[i] - np.dot(factor[i, :i], z[:i])) / factor[i, i]
+            z[i] = (z[i] - np.dot(lower[i, :i], z[:i])) / lower[i, i]
         for i in range(n - 1, -1, -1):
-            z[i] = (z[i] - np.dot(upper[i, i + 1 :], z[i + 1 :])) / factor[i, i]
+            z[i] = (z[i] - np.dot(upper[i, i + 1 :], z[i + 1 :])) / upper[i, i]
 
 
 @compiled
@@ -71,7 +70,13 @@ def _meet(matrix, right, rows, limit):
         x -= prices[k] * both[k + 1]
     return x, prices, good
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #b656716f
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #94d35196
+@compiled
+def _point(weights, i, place):
+    "Where a weight sticks."
+    return weights.low[i] if place == _LOW else weights.held[i] if place == _HELD else weights.high[i]
+
+
 @compiled
 def _put(weights, place, x, slopes):
     "Weights that stick get their points, free ones the cost of where they are; returns the free ones."
@@ -81,7 +86,7 @@ def _put(weights, place, x, slopes):
             free[size], x[i], slopes[i] = i, 0.0, weights.rates[i] if place[i] == _BUYS else -weights.rates[i]
             size += 1
         else:
-            x[i] = weights.low[i] if place[i] == _LOW else weights.held[i] if place[i] == _HELD else weights.high[i]
+            x[i] = _point(weights, i, place[i])
     return free[:size]
 
 
@@ -91,6 +96,7 @@ def _round(curve, weights, rows, place, binds, x, y, slopes):
     free, bound = _put(weights, place, x, slopes), np.flatnonzero(binds)
     size, count = len(free), len(bound)
     if size == 0:
+        y[:] = np.where(binds != 0, y, 0.0)
         return 0
     if count > size:
         return -1
@@ -111,7 +117,7 @@ def _round(curve, weights, rows, place, binds, x, y, slopes):
     y[bound] = prices
     return size if good else -1
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #b0f8fd43
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #1314599f
 @compiled
 def _move(weights, place, x, pulls):
     "Correct the places; returns how many were wrong."
@@ -135,13 +141,27 @@ def _move(weights, place, x, pulls):
 
 
 @compiled
+def _hold_back(weights, was, place, x):
+    "Let only the weights stick that left their stretch furthest; the others stay free for another round."
+    far = np.zeros(len(place))
+    for i in range(len(place)):
+        if (was[i] == _SELLS or was[i] == _BUYS) and place[i] != was[i]:
+            far[i] = abs(x[i] - _point(weights, i, place[i]))
+    most = far.max()
+    for i in range(len(place)):
+        if 0.0 < far[i] < 0.5 * most:
+            place[i] = was[i]
+
+
+@compiled
 def _turn(rows, binds, x, y):
-    "Correct which rows bind; returns how many were wrong, and by how much an equality is missed."
+    "Correct which rows bind; returns how many were wrong, and by how much one that binds is missed."
     wrong, missed = 0, 0.0
     for r in range(len(binds)):
         value, was = np.dot(rows.matrix[r], x), binds[r]
+        if was != 0:
+            missed = max(missed, abs(value - (rows.high[r] if was > 0 else rows.low[r])))
         if rows.low[r] == rows.high[r]:
-            missed = max(missed, abs(value - rows.low[r]))
             continue
         if was == 0:
             binds[r] = 1 if value > rows.high[r] + _TINY else -1 if value < rows.low[r] - _TINY else 0
@@ -150,7 +170,7 @@ def _turn(rows, binds, x, y):
         wrong += binds[r] != was
     return wrong, missed
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #5b7cf456
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #19f639f7
 @compiled
 def _begin(curve, weights, rows, place, y):
     "First places of weights when trading costs something."
@@ -183,7 +203,10 @@ def _go_round(curve, weights, rows, place, binds, y, most):
             return -done, x, pulls
         pulls = -(curve @ x + weights.linear + turned @ y)
         wrong, missed = _turn(rows, binds, x, y)
+        was = place.copy()
         wrong += _move(weights, place, x, pulls)
+        if np.sum((place == _SELLS) | (place == _BUYS)) < np.sum(binds != 0):
+            _hold_back(weights, was, place, x)
         if wrong == 0 or free == 0:  # with nothing free no row can be met that is not met already
             if missed > 1e-10:
                 return -done, x, pulls
