@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Settled', 'settle', 'whole_answer']
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #b6032026
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #9935cd44
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from .programs import Program, Raw
 from ..utils.machine_code import compiled
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #40496690
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #3ddfa5c6
 _TINY = 1e-13  # what counts as rounding, of a scaled program
 _LOW, _SELLS, _HELD, _BUYS, _HIGH = range(5)  # places
 
@@ -36,16 +36,18 @@ class _Rows(NamedTuple):
     low: np.ndarray
     high: np.ndarray
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #3c4c2fde
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #5f35f0b7
 @compiled
 def _substitute(factor, right):
     "Solve with a Cholesky factor and its transpose, in place."
     n, lower, upper = len(factor), np.ascontiguousarray(factor), np.ascontiguousarray(factor.T)
-    for z in right:
+    for k in range(len(right)):
+        z = right[k].copy()
         for i in range(n):
             z[i] = (z[i] - np.dot(lower[i, :i], z[:i])) / lower[i, i]
         for i in range(n - 1, -1, -1):
             z[i] = (z[i] - np.dot(upper[i, i + 1 :], z[i + 1 :])) / upper[i, i]
+        right[k] = z
 
 
 @compiled
@@ -70,7 +72,7 @@ def _meet(matrix, right, rows, limit):
         x -= prices[k] * both[k + 1]
     return x, prices, good
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #94d35196
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #5510c8f4
 @compiled
 def _point(weights, i, place):
     "Where a weight sticks."
@@ -117,7 +119,7 @@ def _round(curve, weights, rows, place, binds, x, y, slopes):
     y[bound] = prices
     return size if good else -1
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #1314599f
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #1ff1fd68
 @compiled
 def _move(weights, place, x, pulls):
     "Correct the places; returns how many were wrong."
@@ -170,7 +172,7 @@ def _turn(rows, binds, x, y):
         wrong += binds[r] != was
     return wrong, missed
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #19f639f7
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #c0384f32
 @compiled
 def _begin(curve, weights, rows, place, y):
     "First places of weights when trading costs something."
@@ -214,7 +216,7 @@ def _go_round(curve, weights, rows, place, binds, y, most):
                 return done, x, pulls
     return -most, x, pulls
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #c3887dbd
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #15a95229
 class Settled(NamedTuple):
     "Weights at which no guess is wrong."
 
@@ -250,7 +252,7 @@ def settle(
         return None
     return Settled(x, y, pulls, rounds) if rounds > 0 else None
 
-# %% ../../nbs/portfolio/11a_active_sets.ipynb #23ce6fb7
+# %% ../../nbs/portfolio/11a_active_sets.ipynb #2ae19f44
 def whole_answer(
     program: Program,  # that was settled
     found: Settled | None,  # its weights; None is a LookupError
