@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'job_app', 'runs_app', 'config_app', 'Strategy', 'Symbols', 'Params', 'JobParams', 'Config', 'IntervalText',
-           'Adjust', 'Cash', 'FeeBps', 'FeePerShare', 'FeeMinimum', 'SlippageBps', 'Calendar', 'Seed', 'Source',
-           'Title', 'Tearsheet', 'backtest', 'live', 'replay', 'job_run', 'job_list', 'job_show', 'runs_list',
+           'Adjust', 'Cash', 'FeeBps', 'FeePerShare', 'FeeMinimum', 'SlippageBps', 'Limits', 'Calendar', 'Seed',
+           'Source', 'Title', 'Tearsheet', 'backtest', 'live', 'replay', 'job_run', 'job_list', 'job_show', 'runs_list',
            'runs_show', 'config_show', 'init', 'version', 'main']
 
 # %% ../../nbs/api/10_cli.ipynb #fc846475
@@ -71,6 +71,7 @@ FeeBps = Annotated[str | None, typer.Option(metavar="NUMBER", help="Fee, basis p
 FeePerShare = Annotated[str | None, typer.Option(metavar="NUMBER", help="Fee per share.")]
 FeeMinimum = Annotated[str | None, typer.Option(metavar="NUMBER", help="Least fee of one execution.")]
 SlippageBps = Annotated[str | None, typer.Option(metavar="NUMBER", help="Slippage, basis points of the price.")]
+Limits = Annotated[list[str] | None, typer.Option("--limit", metavar="NAME=NUMBER", help="Limit, such as max_weight=0.1; repeat for more.")]
 Calendar = Annotated[str | None, typer.Option(metavar="NAME", help="Exchange calendar, such as XNYS.")]
 Seed = Annotated[str | None, typer.Option(metavar="NUMBER", help="Seed of everything random.")]
 Source = Annotated[str | None, typer.Option(metavar="NAME", help="lake, sample, or nothing: the lake, and the sample while the lake is empty.")]
@@ -93,7 +94,7 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
-def _request(config: Path | None, params: list[str] | None, options: dict[str, Any], job: str) -> dict[str, Any]:
+def _request(config: Path | None, params: list[str] | None, options: dict[str, Any], job: str, limits: list[str] | None = None) -> dict[str, Any]:
     "Merge a YAML file and the options that were given into the values of a request."
     from qtnb.config.settings import read_yaml
     from qtnb.core.errors import ConfigError
@@ -107,16 +108,27 @@ def _request(config: Path | None, params: list[str] | None, options: dict[str, A
     base = values.get("parameters") or {}
     if given and isinstance(base, dict):
         values["parameters"] = {**base, **given}
+    bounds = {name: parse_value(text) for name, text in _pairs(limits, "--limit").items()}
+    told = values.get("limits") or {}
+    if bounds and isinstance(told, dict):
+        values["limits"] = {**told, **bounds}
     return values
 
 # %% ../../nbs/api/10_cli.ipynb #7c2ee0dd
 def _show_result(result: "Result", run: "RunRecord") -> None:
     "Print the small table of a result and where its run lies."
     from qtnb.pipelines.tasks import summary_rows
+    from qtnb.risk.limit_names import list_breaches
 
     for remark in result.manifest.get("warnings", []):
         typer.echo(f"remark: {remark}", err=True)
     show_table(["measure", "value"], summary_rows(result), title=run.run_id)
+    breaches = list_breaches(result)
+    if len(breaches):
+        rows = [[f"{ts:%Y-%m-%d %H:%M}", action, symbol, what] for ts, action, symbol, what in breaches.head(10).itertuples(index=False)]
+        show_table(["when", "action", "symbol", "limit"], rows, title="breaches")
+    if len(breaches) > 10:
+        typer.echo(f"... and {len(breaches) - 10} more breaches; qtnb.risk.limit_names.list_breaches lists them all")
     typer.echo(f"run  {short_path(run.folder)}")
     if run.tearsheet.exists():
         typer.echo(f"tearsheet  {short_path(run.tearsheet)}")
@@ -137,6 +149,7 @@ def backtest(
     fee_per_share: FeePerShare = None,
     fee_minimum: FeeMinimum = None,
     slippage_bps: SlippageBps = None,
+    limit: Limits = None,
     calendar: Calendar = None,
     seed: Seed = None,
     source: Source = None,
@@ -144,12 +157,12 @@ def backtest(
     tearsheet: Tearsheet = False,
 ) -> None:
     "Run a strategy over history and print what came out."
-    given = {k: v for k, v in locals().items() if k not in ("param", "config", "tearsheet")}
+    given = {k: v for k, v in locals().items() if k not in ("param", "config", "tearsheet", "limit")}
     from qtnb.config.settings import parse_model
     from qtnb.pipelines.tasks import BacktestConfig, record_backtest
 
     settings = workspace_settings()
-    request = parse_model(BacktestConfig, _request(config, param, given, "backtest"), kind="parameter")
+    request = parse_model(BacktestConfig, _request(config, param, given, "backtest", limit), kind="parameter")
     with Remarks():
         result, run = record_backtest(request, settings=settings, tearsheet=tearsheet, progress=sys.stderr.isatty())
     _show_result(result, run)
@@ -170,6 +183,7 @@ def live(
     fee_per_share: FeePerShare = None,
     fee_minimum: FeeMinimum = None,
     slippage_bps: SlippageBps = None,
+    limit: Limits = None,
     calendar: Calendar = None,
     seed: Seed = None,
     source: Source = None,
@@ -180,12 +194,12 @@ def live(
     tearsheet: Tearsheet = False,
 ) -> None:
     "Run a bounded paper session over replayed bars, with a journal."
-    given = {k: v for k, v in locals().items() if k not in ("param", "config", "tearsheet")}
+    given = {k: v for k, v in locals().items() if k not in ("param", "config", "tearsheet", "limit")}
     from qtnb.config.settings import parse_model
     from qtnb.pipelines.tasks import LiveConfig, record_live
 
     settings = workspace_settings()
-    request = parse_model(LiveConfig, _request(config, param, given, "live"), kind="parameter")
+    request = parse_model(LiveConfig, _request(config, param, given, "live", limit), kind="parameter")
     with Remarks():
         result, run = record_live(request, settings=settings, tearsheet=tearsheet, progress=sys.stderr.isatty())
     _show_result(result, run)

@@ -123,4 +123,4 @@ def run_sweep(
     where = config.address if config.address is not None else config.executor
     return sweep(strategy, make_search(config), bars, metrics=config.metrics, executor=where, workers=config.workers, folder=folder, splits=splits,
                  progress=progress, cash=test.cash, costs=test.costs, slippage=test.slippage, base_currency=test.base_currency, seed=test.seed,
-                 events=test.events, periods_per_year=test.periods_per_year)
+                 limits=test.limits, events=test.events, periods_per_year=test.periods_per_year)

@@ -10,7 +10,7 @@ __all__ = ['Piece', 'Situation', 'per_asset', 'Bound', 'Linear', 'Absolute', 'Co
 
 # %% ../../nbs/portfolio/10_constraints.ipynb #99b034ce
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -27,7 +27,7 @@ class Situation:
     labels: pd.Index  # (N,) the assets
     held: np.ndarray | None = None  # (N,) weights before the trade, shares of the capital; None = not told
     volume: np.ndarray | None = None  # (N,) usual volume per period, shares of the capital; None = not told
-    root: np.ndarray | None = None  # (K, N) with root' root = covariance per period; None = no covariance
+    root: np.ndarray | Callable[[], np.ndarray] | None = None  # (K, N) with root' root = covariance per period, or what makes it; None = no covariance
 
     def need(
         self,
@@ -35,11 +35,12 @@ class Situation:
         who: str,  # the constraint that needs it
     ) -> np.ndarray:  # the value
         "A part of the situation; ParameterError when it was not told."
-        value = getattr(self, what)
+        value: Any = getattr(self, what)
         if value is None:
             called = {"held": "the weights before the trade (`held`)", "volume": "usual volumes (`volume`)", "root": "a covariance"}[what]
             raise ParameterError(f"The constraint {who!r} needs {called}; hand them to the optimiser, or leave the constraint out.")
-        return value
+        found: Any = value() if callable(value) else value
+        return found
 
 # %% ../../nbs/portfolio/10_constraints.ipynb #41e0138b
 def per_asset(
@@ -419,10 +420,10 @@ def excesses(
 def _excess(piece: Piece, w: np.ndarray) -> float:
     "By how much weights break one piece."
     if isinstance(piece, Bound):
-        return float(np.max(np.maximum(piece.low - w, w - piece.high)))
+        return float(np.maximum.reduce(np.maximum(piece.low - w, w - piece.high)))
     if isinstance(piece, Linear):
         value = piece.matrix @ w
-        return float(np.max(np.maximum(piece.low - value, value - piece.high)))
+        return float(np.maximum.reduce(np.maximum(piece.low - value, value - piece.high)))
     if isinstance(piece, Absolute):
         return float(np.abs(w - piece.centre).sum()) - piece.limit
     if isinstance(piece, Cone):

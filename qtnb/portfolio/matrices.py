@@ -37,8 +37,10 @@ def is_semidefinite(
     matrix: np.ndarray,  # (N, N), symmetric, finite
 ) -> bool:  # whether no mix has a variance below zero, rounding aside
     "Say whether a symmetric matrix is positive semidefinite."
+    raised = matrix.copy()
+    raised.reshape(-1)[:: len(matrix) + 1] += SLIVER * float(np.mean(np.diag(matrix))) + 1e-300
     try:
-        np.linalg.cholesky(matrix + np.eye(len(matrix)) * (SLIVER * float(np.mean(np.diag(matrix))) + 1e-300))
+        np.linalg.cholesky(raised)
     except np.linalg.LinAlgError:
         return False
     return True
@@ -50,6 +52,8 @@ def check_square(
 ) -> tuple[np.ndarray, pd.Index]:  # fresh symmetric (N, N) array, and the labels of its assets
     "Check all of a covariance but its eigenvalues."
     matrix, labels = _square(covariance, name)
+    if np.isfinite(matrix.sum()) and (matrix == matrix.T).all() and matrix.diagonal().min() >= 0.0:
+        return matrix, labels  # as nearly all are; what follows finds out what is wrong, or evens out rounding
     where = np.argwhere(~np.isfinite(matrix))
     if len(where):
         first, second = (labels[n] for n in where[0])
@@ -83,7 +87,8 @@ def _square(covariance: pd.DataFrame | np.ndarray, name: str) -> tuple[np.ndarra
         if not same:
             given = given.loc[:, rows]
     try:
-        matrix = np.array(given, dtype=np.float64)
+        matrix = given.to_numpy(dtype=np.float64, copy=True) if isinstance(given, pd.DataFrame) else np.array(given, dtype=np.float64)
+        matrix = np.ascontiguousarray(matrix)
     except (TypeError, ValueError) as error:
         raise DataError(f"`{name}` holds something that is no number ({error}); it holds numbers only.") from error
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:

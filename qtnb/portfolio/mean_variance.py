@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import ParameterError
-from .allocation import Allocation, Setting, allocate, read_situation, root_of
+from .allocation import Allocation, Setting, allocate, read_situation, root_of, root_when_asked
 from .constraints import Factor, per_asset
 from .matrices import check_covariance
 from .programs import write_program
@@ -26,7 +26,7 @@ def minimum_variance(
 ) -> Allocation:  # the weights; `objective` is half the variance, plus costs
     "The portfolio with the least variance."
     matrix, labels = check_covariance(covariance)
-    situation, constraints, costs = read_situation(labels, root_of(matrix), setting)
+    situation, constraints, costs = read_situation(labels, root_when_asked(matrix), setting)
     return allocate(situation, constraints, setting, lambda c: write_program(situation, c, quadratic=matrix, costs=costs))
 
 # %% ../../nbs/portfolio/21_mean_variance.ipynb #bd1418a2
@@ -39,7 +39,7 @@ def mean_variance(
     "The portfolio with the best trade-off between expected return and variance (Markowitz 1952)."
     matrix, labels = check_covariance(covariance)
     aversion, gain = _not_negative("risk_aversion", risk_aversion), per_asset(expected, labels, "The expected return")
-    situation, constraints, costs = read_situation(labels, root_of(matrix), setting)
+    situation, constraints, costs = read_situation(labels, root_when_asked(matrix), setting)
     return allocate(situation, constraints, setting, lambda c: write_program(situation, c, quadratic=aversion * matrix, linear=-gain, costs=costs))
 
 
@@ -58,7 +58,7 @@ def minimum_tracking_error(
     "The portfolio whose distance to a benchmark varies least."
     matrix, labels = check_covariance(covariance)
     wanted = per_asset(benchmark, labels, "The benchmark", 0.0)
-    situation, constraints, costs = read_situation(labels, root_of(matrix), setting)
+    situation, constraints, costs = read_situation(labels, root_when_asked(matrix), setting)
     return allocate(situation, constraints, setting, lambda c: write_program(situation, c, quadratic=matrix, linear=-matrix @ wanted, costs=costs))
 
 # %% ../../nbs/portfolio/21_mean_variance.ipynb #fa01405b
@@ -77,7 +77,7 @@ def robust_mean_variance(
         raise ParameterError("`uncertainty` has other assets than `covariance`, or in another order; both need the same labels.")
     aversion, kappa = _not_negative("risk_aversion", risk_aversion), _not_negative("distance", distance)
     gain = per_asset(expected, labels, "The expected return")
-    situation, constraints, costs = read_situation(labels, root_of(matrix), setting)
+    situation, constraints, costs = read_situation(labels, root_when_asked(matrix), setting)
     length = (root_of(doubt), kappa)
     return allocate(
         situation, constraints, setting, lambda c: write_program(situation, c, quadratic=aversion * matrix, linear=-gain, costs=costs, length=length)

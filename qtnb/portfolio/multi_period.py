@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import DataError, ParameterError
-from .allocation import Allocation, Setting, read_situation, root_of
+from .allocation import Allocation, Setting, read_situation, root_when_asked
 from .conflicts import InfeasibleError, explain_conflict
 from .constraints import Absolute, Bound, Choice, Cone, Constraint, Linear, Situation, excesses, per_asset
 from .matrices import check_covariance
@@ -142,7 +142,7 @@ def multi_period(
     if any(not checked[id(one)][1].equals(labels) for one in several):
         raise DataError("The covariances of the periods have different assets, or in another order; all need the same labels.")
     gains = np.concatenate([per_asset(guess, labels, "The expected return") for guess in guesses])
-    situation, constraints, costs = read_situation(labels, root_of(matrices[0]), setting)
+    situation, constraints, costs = read_situation(labels, root_when_asked(matrices[0]), setting)
     situation.need("held", "A plan")
     try:
         return _solve(situation, constraints, matrices, gains, costs, risk_aversion)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import DataError, ParameterError
-from .allocation import Allocation, Setting, allocate, read_situation, root_of
+from .allocation import Allocation, Setting, allocate, read_situation, root_when_asked
 from .constraints import Choice, Cone, Constraint, Situation, per_asset
 from .matrices import check_covariance
 from .programs import Program, write_program
@@ -58,7 +58,7 @@ def _best_quotient(
     setting: Setting,  # what the caller said
 ) -> Allocation:  # `objective` is minus the quotient
     "The weights with the largest gain per volatility."
-    situation, constraints, costs = read_situation(labels, root_of(matrix), setting)
+    situation, constraints, costs = read_situation(labels, root_when_asked(matrix), setting)
     if costs is not None:
         raise ParameterError("`costs` have no place in a quotient; take them off the expected returns, or use `mean_variance`.")
     for constraint in constraints:

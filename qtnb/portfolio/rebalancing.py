@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Moment', 'Rule', 'Calendar', 'EveryRows', 'VolatilityMove', 'TargetMove', 'DriftBand', 'nearest_inside', 'Partly',
-           'AnyOf', 'AllOf', 'NotBefore', 'Rebalanced', 'month_begins', 'simulate_rebalancing']
+           'AnyOf', 'AllOf', 'NotBefore', 'close_moves', 'drift', 'Rebalanced', 'month_begins', 'simulate_rebalancing']
 
 # %% ../../nbs/portfolio/40_rebalancing.ipynb #407f4bff
 import math
@@ -222,6 +222,26 @@ class NotBefore:
         "The rule's answer, once enough rows have gone by."
         return None if 0 <= now.last_row and now.row - now.last_row < self.rows else self.rule.weights(now)
 
+# %% ../../nbs/portfolio/40_rebalancing.ipynb #3a31fdfe
+def close_moves(
+    closes: np.ndarray,  # (T, N) prices at the close; NaN where there is none
+) -> np.ndarray:  # (T, N) simple returns into each row, 0 in the first; NaN where a price is missing on either side
+    "Returns from closes."
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moves = np.vstack([np.zeros((1, closes.shape[1])), closes[1:] / closes[:-1] - 1.0])
+    moves[~np.isfinite(moves)] = np.nan
+    return moves
+
+
+def drift(
+    held: np.ndarray,  # (N,) weights before, shares of the book; the rest is cash
+    moves: np.ndarray,  # (N,) simple returns, decimal; NaN counts as 0
+) -> tuple[np.ndarray, float]:  # (N,) weights after, and what the book gained, decimal
+    "Let weights drift with prices."
+    day = np.nan_to_num(moves)
+    gain = float(held @ day)
+    return (held * (1.0 + day) / (1.0 + gain) if gain > -1.0 else held), gain
+
 # %% ../../nbs/portfolio/40_rebalancing.ipynb #e9559393
 @dataclass(frozen=True, eq=False)
 class Rebalanced:
@@ -286,9 +306,8 @@ def simulate_rebalancing(
     held, last_row, last_target = np.zeros(size), -1, np.zeros(size)
     table, gains, traded, paid = np.zeros((length, size)), np.zeros(length), np.zeros(length), np.zeros(length)
     for row in range(length):
-        day = np.nan_to_num(moves[row])
-        gains[row] = gain = float(held @ day)
-        held = held * (1.0 + day) / (1.0 + gain)
+        held, gain = drift(held, moves[row])
+        gains[row] = gain
         if not np.isnan(wanted[row]).any():
             found = rule.weights(Moment(row, bool(starts[row]), held, wanted[row], last_row, last_target, moves[: row + 1]))
             if found is not None:

@@ -33,26 +33,31 @@ def risk_shares(
     return pd.Series(w * (matrix @ w) / variance, labels, name="share of the risk")
 
 # %% ../../nbs/portfolio/23_risk_parity.ipynb #ccae0673
+_SETTLED = 1e-13  # largest deviation of a share from its budget that is left to rounding
+
+
 @compiled
-def _rounds(matrix: np.ndarray, budgets: np.ndarray, x: np.ndarray, most: int, enough: float) -> int:
-    "Minimise over one weight after the other, in place; returns the rounds that were made."
-    size = len(x)
-    slopes = matrix @ x
-    for done in range(most):
-        worst = 0.0
+def _rounds(matrix, budgets, deviations, most, enough):
+    "Minimise over one weight after the other; returns the point, the rounds that were made, and how far a share is from its budget."
+    size, inverse = len(budgets), 1.0 / deviations
+    x, sums = np.empty(size), matrix @ inverse
+    for i in range(size):
+        x[i] = math.sqrt(budgets[i] / max(sums[i] * inverse[i], 1e-3)) * inverse[i]
+    slopes, done, worst = matrix @ x, 0, math.inf
+    while done < most and worst >= enough:
+        worst, done = 0.0, done + 1
         for i in range(size):
             variance = matrix[i, i]
             rest = slopes[i] - variance * x[i]
             new = (math.sqrt(rest * rest + 4.0 * variance * budgets[i]) - rest) / (2.0 * variance)
             change = new - x[i]
-            if abs(change) > 1e-14 * new:
+            if abs(change) > 1e-15 * new:
                 for j in range(size):
                     slopes[j] += matrix[i, j] * change
             worst = max(worst, abs(change) / new)
             x[i] = new
-        if worst < enough:
-            return done + 1
-    return most
+    parts = x * (matrix @ x)
+    return x, done, np.abs(parts / parts.sum() - budgets).max()
 
 
 def _newton(matrix: np.ndarray, budgets: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, int]:
@@ -91,14 +96,13 @@ def risk_parity(
         raise ParameterError(f"The budget of {labels[least]!r} was {float(wanted[least])!r}; a budget is positive; leave out an asset that is to carry none.")
     if not abs(wanted.sum() - 1.0) <= 1e-9:
         raise ParameterError(f"The budgets sum to {float(wanted.sum())!r}; they are shares of the risk and sum to 1.")
-    correlation = matrix / np.outer(deviations, deviations)
-    start = np.sqrt(wanted / correlation.sum(1).clip(1e-3))
-    rounds = int(_rounds(correlation, wanted, start, 30 + size // 2, 1e-4))
-    exact, steps = _newton(correlation, wanted, start)
-    weights = exact / deviations
-    weights = weights / weights.sum()
+    x, steps, off = _rounds(matrix, wanted, deviations, 30 + size // 10, 2e-14)
+    if not off <= _SETTLED:
+        scaled, more = _newton(matrix / np.outer(deviations, deviations), wanted, x * deviations)
+        x, steps = scaled / deviations, steps + more
+    weights = x / x.sum()
     off = _off(matrix, wanted, weights)
     if not off <= 1e-8:
         raise DataError(f"The shares of the risk miss their budgets by {off:.1e}; some long portfolio is all but without risk; use a risk model that shrinks.")
     volatility = math.sqrt(float(weights @ matrix @ weights))
-    return Allocation(pd.Series(weights, labels, name="weight"), volatility, {}, off, "rounds", rounds + steps)
+    return Allocation(pd.Series(weights, labels, name="weight"), volatility, {}, off, "rounds", steps)

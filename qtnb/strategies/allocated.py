@@ -17,7 +17,9 @@ from ..core.bars import Bars
 from ..core.errors import ParameterError
 from ..core.rebalance import rebalance_rows
 from ..portfolio.allocators import Allocator, InverseVolatilityShares, shares_now
+from ..portfolio.rebalancing import close_moves, drift
 from .base import StrategyParameters, WeightStrategy
+from ..utils.memo import Memo, content_key
 
 # %% ../../nbs/strategies/18_allocated.ipynb #e1ca74b2
 class Track(NamedTuple):
@@ -26,28 +28,41 @@ class Track(NamedTuple):
     weights: np.ndarray  # (T, N) held after the close of each row
     returns: np.ndarray  # (T,) of its capital, costs taken off
     decides: np.ndarray  # (T,) whether it decided something at the row
+    wanted: np.ndarray  # (T, N) what it wanted; NaN = no decision
+    closes: np.ndarray  # (T, N) the prices by which it was followed
+
+    def known(
+        self,
+        wanted: np.ndarray,  # (U, N) of a panel that may go on from this one
+        closes: np.ndarray,  # (U, N)
+    ) -> int:  # rows of this track that hold for the panel as well: all of them, or none
+        "How far a track is known already."
+        rows = len(self.closes)
+        same = rows <= len(closes) and all(np.array_equal(old, new[:rows], equal_nan=True) for old, new in ((self.closes, closes), (self.wanted, wanted)))
+        return rows if same else 0
 
 
 def follow_alone(
     strategy: WeightStrategy,  # whose weights
     bars: Bars,  # panel of T bars and N symbols
     cost: float = 0.0,  # lost per unit of traded weight
+    before: Track | None = None,  # of the same strategy and cost over the first rows of the bars; they are not followed again
 ) -> Track:  # its weights and returns
     "Follow one strategy by the closes."
     wanted, closes = strategy.table(bars), bars.mark
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moves = np.vstack([np.zeros((1, closes.shape[1])), closes[1:] / closes[:-1] - 1.0])
-    moves[~np.isfinite(moves)] = 0.0
+    moves = close_moves(closes)
     held, table, gains = np.zeros(closes.shape[1]), np.zeros(closes.shape), np.zeros(len(bars))
+    first = 0 if before is None else before.known(wanted, closes)
+    if before is not None and first:
+        table[:first], gains[:first], held = before.weights, before.returns, before.weights[-1]
     decides = (wanted == wanted).any(axis=1)
-    for row in range(len(bars)):
-        gain = float(held @ moves[row])
-        held = held * (1.0 + moves[row]) / (1.0 + gain)
+    for row in range(first, len(bars)):
+        held, gain = drift(held, moves[row])
         if decides[row]:
             new = np.where(np.isnan(wanted[row]), held, wanted[row])
             gain, held = (1.0 + gain) * (1.0 - cost * float(np.abs(new - held).sum())) - 1.0, new
         table[row], gains[row] = held, gain
-    return Track(table, gains, decides)
+    return Track(table, gains, decides, wanted, closes)
 
 # %% ../../nbs/strategies/18_allocated.ipynb #8e8737a9
 class Parts(NamedTuple):
@@ -88,6 +103,7 @@ class Allocated(WeightStrategy):
             if not isinstance(strategy, WeightStrategy):
                 raise ParameterError(f"The strategy {name!r} was {strategy!r}; a book nets weights, so it takes strategies of weights.")
         self.strategies, self.allocator, self.every, self.cost_bps = dict(strategies), allocator, every, cost_bps
+        self._tracks, self._shares = dict[str, Track](), Memo()  # where the strategies were at the last call; shares by the returns they were made from
 
     def __repr__(self) -> str:
         "The call that makes it."
@@ -98,8 +114,10 @@ class Allocated(WeightStrategy):
         bars: Bars,  # panel of T bars and N symbols
     ) -> Parts:  # what each strategy wants of the book
         "The decisions of the book, by strategy."
-        tracks = [follow_alone(strategy, bars, self.cost_bps * 1e-4) for strategy in self.strategies.values()]
-        names = list(self.strategies)
+        names, tracks = list(self.strategies), list[Track]()
+        for name, strategy in self.strategies.items():
+            tracks.append(follow_alone(strategy, bars, self.cost_bps * 1e-4, self._tracks.get(name)))
+        self._tracks = dict(zip(names, tracks, strict=True))
         returns = pd.DataFrame(np.column_stack([track.returns for track in tracks]), columns=names)
         begins = np.zeros(len(bars), dtype=bool)
         begins[rebalance_rows(self.every, bars, 0)[1:]] = True
@@ -108,7 +126,8 @@ class Allocated(WeightStrategy):
         parts, shares, now = np.empty((len(rows), len(names), bars.close.shape[1])), np.empty((len(rows), len(names))), None
         for k, row in enumerate(rows):
             if now is None or begins[row]:
-                now = shares_now(self.allocator, returns.iloc[1 : row + 1]).to_numpy()
+                past = returns.iloc[1 : row + 1]
+                now = self._shares.get(content_key(past.to_numpy()), lambda past=past: shares_now(self.allocator, past).to_numpy())
             shares[k] = now
             parts[k] = now[:, None] * np.array([track.weights[row] for track in tracks])
         return Parts(rows, parts, pd.DataFrame(shares, bars.index[rows], names))

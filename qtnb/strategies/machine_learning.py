@@ -7,10 +7,10 @@ __all__ = ['MachineLearningParameters', 'forward_samples', 'barrier_samples', 'h
 
 # %% ../../nbs/strategies/14_machine_learning.ipynb #56f6f21f
 import copy
-import hashlib
 import math
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..features.returns import simple_returns
 from ..features.rolling import rolling_volatility
 from .base import Decisions, StrategyParameters, WeightStrategy, check_decisions
 from .learning import ESTIMATORS, Fit, Samples, fit_samples, make_estimator, make_samples, price_features
+from ..utils.memo import Memo, content_key
 
 # %% ../../nbs/strategies/14_machine_learning.ipynb #a07d7a70
 class MachineLearningParameters(StrategyParameters):
@@ -133,7 +134,7 @@ class _Learning(WeightStrategy):
         if self._own is None and self.parameters.estimator not in ESTIMATORS:
             raise ParameterError(f"parameter 'estimator' of {self.name!r} was the text {estimator!r}; "
                                  f"pass the object itself, or one of {', '.join(ESTIMATORS)}.")
-        self._kept: dict[bytes, Fit] = {}  # fits, by what they were made of
+        self._kept = Memo()  # fits, by what they were made of
 
     def features(
         self,
@@ -162,10 +163,8 @@ class _Learning(WeightStrategy):
         p, classes = self.parameters, self.parameters.label == "triple_barrier"
         rows, columns = samples.known_at(row, history=p.history, embargo=p.embargo)
         table, label = samples.features[rows, columns], samples.label[rows, columns]
-        key = hashlib.blake2b(table.tobytes() + label.tobytes() + f"{table.shape} {row}".encode()).digest()
-        if key not in self._kept:
-            self._kept[key] = fit_samples(table, label, samples.names, self._make, row=row, least=p.least, classes=classes)
-        return self._kept[key]
+        made = partial(fit_samples, table, label, samples.names, self._make, row=row, least=p.least, classes=classes)
+        return self._kept.get(content_key(table, label, row), made)
 
     def _make(self, count: int) -> Any:
         "A fresh estimator."

@@ -6,8 +6,8 @@
 __all__ = ['PairsParameters', 'pair_distances', 'form_pairs', 'pair_sides', 'PairsTrading']
 
 # %% ../../nbs/strategies/13_mr_pairs.ipynb #edb6c7b9
-import hashlib
 import warnings
+from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from ..features.panels import check_count, to_matrix
 from ..features.signals.pairs import Correction, Pair, engle_granger, find_pairs
 from .base import StrategyParameters, WeightStrategy
 from ..utils.machine_code import compiled
-from ..utils.memo import shared
+from ..utils.memo import Memo, content_key, shared
 
 # %% ../../nbs/strategies/13_mr_pairs.ipynb #0e3e688b
 class PairsParameters(StrategyParameters):
@@ -154,7 +154,7 @@ class _Forming(WeightStrategy):
     def __init__(self, **values: Any):
         "Check the parameters; nothing has been chosen yet."
         super().__init__(**values)
-        self._chosen: dict[bytes, tuple[Pair, ...]] = {}  # by the prices that were looked at
+        self._chosen = Memo()  # pairs, by the prices that were looked at
         self._told = False
 
     def _choose(self, bars: Bars, row: int) -> tuple[Pair, ...]:
@@ -162,12 +162,9 @@ class _Forming(WeightStrategy):
         p = self.parameters
         begin = row + 1 - p.formation
         window, terms = bars.close[begin : row + 1], (p.formation, p.candidates, p.pairs, p.level, p.correction)
-        key = hashlib.sha256(repr((bars.symbols, terms)).encode() + window.tobytes()).digest()
-        if key not in self._chosen:
-            frame = pd.DataFrame(window, columns=list(bars.symbols))
-            terms_by_name: dict[str, Any] = {"candidates": p.candidates, "pairs": p.pairs, "level": p.level, "correction": p.correction}
-            self._chosen[key] = shared(bars, ("mr_pairs", row, terms), lambda: form_pairs(frame, **terms_by_name))
-        return self._chosen[key]
+        named: dict[str, Any] = {"candidates": p.candidates, "pairs": p.pairs, "level": p.level, "correction": p.correction}
+        chosen = partial(shared, bars, ("mr_pairs", row, terms), lambda: form_pairs(pd.DataFrame(window, columns=list(bars.symbols)), **named))
+        return self._chosen.get(content_key(window, bars.symbols, terms), chosen)
 
     def _choices(self, bars: Bars) -> dict[int, tuple[Pair, ...]]:
         "Row of each choice, ascending, with what is traded from there on."

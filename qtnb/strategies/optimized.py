@@ -19,8 +19,10 @@ from ..core.rebalance import PERIODS, rebalance_rows
 from ..portfolio.constraints import Box, Budget, Constraint, LongOnly, Turnover
 from ..portfolio.optimizers import OPTIMIZERS, Optimizer
 from ..portfolio.ratios import NothingToGain
+from ..portfolio.rebalancing import close_moves, drift
 from ..portfolio.risk_models import EXPECTED_RETURNS, RISK_MODELS
 from .base import StrategyParameters, WeightStrategy
+from ..utils.memo import Memo, content_key
 
 # %% ../../nbs/strategies/16_optimized.ipynb #c057bfee
 HELD_FOR = {"session": 1.0, "week": 5.0, "month": 21.0, "quarter": 63.0, "year": 252.0}  # bars that a trade is expected to serve
@@ -69,7 +71,7 @@ class OptimizedPortfolio(WeightStrategy):
             registry.get(named)
         if p.every not in PERIODS:
             raise unknown_name("period", p.every, PERIODS)
-        self._found: dict[tuple[bytes, bytes], np.ndarray | None] = {}  # weights by what they were made from
+        self._found = Memo()  # weights, by what they were made from
 
     def optimizer(self) -> Optimizer:
         "The optimiser that the parameters name; a class of your own may return any other."
@@ -88,7 +90,7 @@ class OptimizedPortfolio(WeightStrategy):
         for row in rebalance_rows(p.every, bars, 0)[1:]:
             if row < p.window:
                 continue
-            held = _drifted(held, closes[last], closes[row])
+            held, _ = drift(held, close_moves(closes[[last, row]])[1])
             chosen = self._fit(moves[row - p.window : row], held, list(bars.symbols))
             if chosen is not None:
                 held, last = chosen, row
@@ -97,26 +99,20 @@ class OptimizedPortfolio(WeightStrategy):
 
     def _fit(self, window: np.ndarray, held: np.ndarray, symbols: list[str]) -> np.ndarray | None:
         "The weights by one window, remembered, since a live session asks again at every bar; None when no asset has traded for long enough."
-        key = (window.tobytes(), held.tobytes() if self.parameters.turnover or self.parameters.costs_bps else b"")
-        if key not in self._found:
-            returns = pd.DataFrame(window, columns=symbols)
-            fits = ~np.isnan(window).any(0)
-            chooser, before = self.optimizer() if held.any() else self._unlimited().optimizer(), pd.Series(held, symbols)
-            try:
-                self._found[key] = chooser.fit(returns, held=before).weights.to_numpy() if fits.any() else None
-            except NothingToGain:
-                self._found[key] = replace(chooser, method="minimum_variance").fit(returns, held=before).weights.to_numpy()
-        return self._found[key]
+        matters = held if self.parameters.turnover or self.parameters.costs_bps else ""
+        return self._found.get(content_key(window, matters), lambda: self._chosen(window, held, symbols))
+
+    def _chosen(self, window: np.ndarray, held: np.ndarray, symbols: list[str]) -> np.ndarray | None:
+        "The weights by one window."
+        if np.isnan(window).any(0).all():
+            return None
+        returns, before = pd.DataFrame(window, columns=symbols), pd.Series(held, symbols)
+        chooser = self.optimizer() if held.any() else self._unlimited().optimizer()
+        try:
+            return chooser.fit(returns, held=before).weights.to_numpy()
+        except NothingToGain:
+            return replace(chooser, method="minimum_variance").fit(returns, held=before).weights.to_numpy()
 
     def _unlimited(self) -> "OptimizedPortfolio":
         "The same without a limit on turnover: the first purchase is of the whole book."
         return type(self)(**(self.parameters.model_dump() | {"turnover": None}))
-
-
-def _drifted(held: np.ndarray, before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    "Weights after prices have moved; an asset without a price keeps its weight."
-    with np.errstate(divide="ignore", invalid="ignore"):
-        growth = np.where(np.isfinite(now / before), now / before, 1.0)
-    value = held * growth
-    total = value.sum() + 1.0 - held.sum()
-    return value / total if total > 0.0 else held

@@ -12,7 +12,7 @@ from pydantic import Field
 from ..core.bars import Bars
 from ..core.errors import ParameterError
 from ..core.rebalance import rebalance_rows
-from ..portfolio.rebalancing import DriftBand, Moment, Rule
+from ..portfolio.rebalancing import DriftBand, Moment, Rule, close_moves, drift
 from .base import StrategyParameters, WeightStrategy
 
 # %% ../../nbs/strategies/17_rebalanced.ipynb #0327b67d
@@ -54,15 +54,12 @@ class Rebalanced(WeightStrategy):
         wanted, closes = self.strategy.table(bars), bars.mark
         begins = np.zeros(len(bars), dtype=bool)
         begins[rebalance_rows(self.every, bars, 0)[1:]] = True
-        with np.errstate(divide="ignore", invalid="ignore"):
-            moves = np.vstack([np.zeros((1, closes.shape[1])), closes[1:] / closes[:-1] - 1.0])
-        moves[~np.isfinite(moves)] = np.nan
+        moves = close_moves(closes)
         table = np.full(closes.shape, np.nan)
         held, target = np.zeros(closes.shape[1]), np.zeros(closes.shape[1])
         last_row, last_target, said = -1, target, False
         for row in range(len(bars)):
-            day = np.nan_to_num(moves[row])
-            held = held * (1.0 + day) / (1.0 + float(held @ day))
+            held, _ = drift(held, moves[row])
             known = ~np.isnan(wanted[row])
             if known.any():
                 target, said = np.where(known, wanted[row], target), True

@@ -15,7 +15,7 @@ from qtnb.core.bars import Bars
 from qtnb.portfolio.allocators import DrawdownCut, FixedShares, InverseVolatilityShares, PerformanceShares, RiskParityShares, share_path
 from qtnb.portfolio.constraints import Box, Budget, LongOnly, Turnover
 from qtnb.portfolio.multi_period import multi_period
-from qtnb.portfolio.rebalancing import DriftBand, EveryRows, Partly, simulate_rebalancing
+from qtnb.portfolio.rebalancing import DriftBand, EveryRows, Partly, drift, simulate_rebalancing
 from qtnb.strategies.allocated import Allocated
 from qtnb.strategies.base import WeightStrategy
 
@@ -149,3 +149,36 @@ def test_shares_are_shares_and_see_no_future(seed: int, size: int, at: int, floo
         assert share_path(other, kind, every).iloc[: at + 1].equals(path.iloc[: at + 1])
         if isinstance(kind, PerformanceShares):
             assert path.min(axis=None) >= floor - 1e-12
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10**6), size=st.integers(1, 3), change=st.sampled_from(["nothing", "price", "decision"]))
+def test_a_book_that_goes_on_bar_by_bar_is_the_book_of_the_whole_panel(seed: int, size: int, change: str) -> None:
+    """Tracks that go on from where they were, or begin again when the past has changed, give the bits of a fresh book."""
+    rng = np.random.default_rng(seed)
+    bars, wanted = made(rng, 70, size, 0.05), {}
+    for member in range(2):
+        table = rng.uniform(-0.6, 0.9, (70, size))
+        table[rng.random(70) < 0.7] = np.nan
+        wanted[f"M{member}"] = Told(table)
+    going = Allocated(wanted, PerformanceShares(), every="week", cost_bps=10.0)
+    for rows in (40, 41, 55, 30, 69):
+        fresh = Allocated(wanted, PerformanceShares(), every="week", cost_bps=10.0)
+        assert np.array_equal(going.weights(bars[:rows]), fresh.weights(bars[:rows]), equal_nan=True)
+    if change == "price":
+        bars = made(np.random.default_rng(seed + 1), 70, size, 0.05)
+    elif change == "decision":
+        wanted["M0"].wanted[20] = 0.123
+    assert np.array_equal(going.weights(bars), Allocated(wanted, PerformanceShares(), every="week", cost_bps=10.0).weights(bars), equal_nan=True)
+
+
+def test_one_function_drifts_weights() -> None:
+    """A book without trades is worth what its parts are worth."""
+    rng = np.random.default_rng(3)
+    held, moves = rng.dirichlet(np.ones(5)) * 0.8, rng.normal(size=(40, 5)) * 0.03
+    values, worth = held.copy(), 1.0
+    for row in moves:
+        values = values * (1.0 + row)
+        held, gain = drift(held, row)
+        worth *= 1.0 + gain
+    assert np.allclose(held * worth, values, rtol=1e-13) and abs(worth - (values.sum() + 0.2)) < 1e-14
