@@ -21,7 +21,7 @@ from .search import fitted
 from .splits import WalkForward
 from .sweep import sweep
 from .sweep_report import Sweep
-from .trials import Plan, whole_returns
+from .trials import Plan, figure_of, whole_returns
 from ..core.bars import Bars
 from ..core.errors import ConfigError
 from ..evaluation.definitions import METRICS, format_value
@@ -109,7 +109,7 @@ class WalkForwardResult:
     def verdict(self) -> str:
         "In one sentence."
         label, unit, _ = METRICS[self.metric]
-        after = format_value(float(self.result.metrics[self.metric]), unit)
+        after = format_value(figure_of(self.result, self.metric), unit)
         before = format_value(float(self.choices["train"].mean()), unit)
         at_random = format_value(float(self.choices["median"].mean()), unit)
         return (f"{len(self.choices)} windows, best of {len(self.sweep.table):,} trials in each: {label} {after} out of sample; {before} in sample on average; "

@@ -5,22 +5,38 @@
 # %% auto #0
 __all__ = ['DRAWDOWN_COLUMNS', 'MONTHS', 'total_return', 'cagr', 'annual_volatility', 'sharpe_ratio', 'sharpe_standard_error',
            'sortino_ratio', 'drawdown', 'max_drawdown', 'drawdown_table', 'value_at_risk', 'expected_shortfall',
-           'skewness', 'excess_kurtosis', 'hit_rate', 'monthly_table', 'yearly_table', 'rolling_volatility',
-           'rolling_sharpe', 'rolling_drawdown', 'turnover', 'exposure', 'Summary', 'summary']
+           'skewness', 'excess_kurtosis', 'hit_rate', 'monthly_table', 'yearly_table', 'turnover', 'exposure',
+           'Summary', 'summary', 'statistics', 'curve_statistics', 'STATISTICS', 'BENCHMARK_STATISTICS',
+           'sharpe_interval', 'bootstrap_interval', 'optimal_block_length', 'HEADLINE', 'rolling_statistic',
+           'rolling_volatility', 'rolling_sharpe', 'rolling_sortino', 'rolling_beta', 'rolling_alpha',
+           'rolling_correlation', 'rolling_drawdown', 'trade_statistics', 'TRADE_STATISTICS']
 
 # %% ../../nbs/evaluation/01_performance.ipynb #e11968a1
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from ..core.errors import DataError
 from .definitions import METRICS, Scalar, format_value
+from .intervals import HEADLINE, bootstrap_interval, optimal_block_length
+from .intervals import sharpe_interval
 from .returns import ReturnsLike, calendar_years, clean_equity, clean_returns, infer_periods_per_year, period_rate
+from .rolling import rolling_alpha, rolling_beta, rolling_correlation
+from .rolling import rolling_drawdown, rolling_sharpe, rolling_sortino
+from .rolling import rolling_statistic, rolling_volatility
+from .statistics import BENCHMARK_STATISTICS, STATISTICS
+from .statistics import curve_statistics, statistics
+from .trade_figures import TRADE_STATISTICS, trade_statistics
 from ..utils.time import index_to_ns
+
+_all_ = ["statistics", "curve_statistics", "STATISTICS", "BENCHMARK_STATISTICS", "sharpe_interval", "bootstrap_interval", "optimal_block_length", "HEADLINE",
+         "rolling_statistic", "rolling_volatility", "rolling_sharpe", "rolling_sortino", "rolling_beta", "rolling_alpha", "rolling_correlation",
+         "rolling_drawdown", "trade_statistics", "TRADE_STATISTICS"]  # one door
 
 # %% ../../nbs/evaluation/01_performance.ipynb #58254e55
 def total_return(
@@ -282,62 +298,6 @@ def yearly_table(
     frame = pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="year", dtype="int64"), columns=columns, dtype="float64")
     return frame.astype({"periods": "int64"})
 
-# %% ../../nbs/evaluation/01_performance.ipynb #a6b7e30a
-def _rolling(returns: pd.Series, window: int, statistic) -> pd.Series:
-    "Apply a statistic of (k, window) blocks to every full window; NaN before the first."
-    if window < 2:
-        raise DataError(f"`window` was {window!r}; a rolling figure needs at least 2 returns; pass a larger window.")
-    known = returns.dropna()
-    values, out = clean_returns(known), np.full(len(known), math.nan)
-    if len(values) >= window:
-        blocks = np.lib.stride_tricks.sliding_window_view(values, window)
-        for start in range(0, len(blocks), 2048):  # bounded memory for long intraday curves
-            part = blocks[start:start + 2048]
-            out[start + window - 1:start + window - 1 + len(part)] = statistic(part)
-    return pd.Series(out, index=known.index)
-
-
-def _block_std(blocks: np.ndarray) -> np.ndarray:
-    "Sample deviation of each row; exactly 0 when it is only rounding."
-    std = blocks.std(axis=1, ddof=1)
-    return np.where(std > _EPSILON * (1.0 + np.abs(blocks).max(axis=1)), std, 0.0)
-
-# %% ../../nbs/evaluation/01_performance.ipynb #14a4025b
-def rolling_volatility(
-    returns: pd.Series,  # simple returns indexed by ts, decimal, shape (n,); NaN rows are dropped
-    window: int,  # returns in a window
-    *,
-    periods_per_year: float,  # periods in a year
-) -> pd.Series:  # decimal per root year; NaN during the warm-up
-    "Annual volatility of the last `window` returns."
-    return _rolling(returns, window, lambda b: _block_std(b) * math.sqrt(periods_per_year)).rename("volatility")
-
-
-def rolling_sharpe(
-    returns: pd.Series,  # simple returns indexed by ts, decimal, shape (n,); NaN rows are dropped
-    window: int,  # returns in a window
-    *,
-    periods_per_year: float,  # periods in a year
-    risk_free: float = 0.0,  # decimal per year
-) -> pd.Series:  # per root year; NaN during the warm-up and where returns do not vary
-    "Sharpe ratio of the last `window` returns."
-    rate = period_rate(risk_free, periods_per_year)
-
-    def ratio(blocks: np.ndarray) -> np.ndarray:
-        std = _block_std(blocks)
-        return (blocks.mean(axis=1) - rate) / np.where(std > 0, std, math.nan) * math.sqrt(periods_per_year)
-
-    return _rolling(returns, window, ratio).rename("sharpe")
-
-
-def rolling_drawdown(
-    equity: pd.Series,  # account value indexed by ts, shape (T,)
-    window: int,  # rows in a window
-) -> pd.Series:  # decimal, <= 0; NaN during the warm-up
-    "Equity over the highest of the last `window` rows, less one."
-    curve, _ = clean_equity(equity)
-    return (curve / curve.rolling(window).max() - 1.0).rename("drawdown")
-
 # %% ../../nbs/evaluation/01_performance.ipynb #0daf0290
 def _traded(fills: pd.DataFrame) -> np.ndarray:
     "Value of each fill, positive: in the base currency when the frame knows it, else quantity times price."
@@ -409,6 +369,8 @@ def summary(
     periods_per_year: float | None = None,  # periods in a year; inferred from the stamps when None
     risk_free: float = 0.0,  # decimal per year; also the target of the Sortino ratio
     level: float = 0.95,  # confidence of VaR and expected shortfall
+    more: Sequence[str] | Literal["all"] = (),  # further names of STATISTICS, and with a benchmark of BENCHMARK_STATISTICS
+    benchmark: pd.Series | None = None,  # simple returns on the stamps of the equity; adds the figures against it
 ) -> Summary:  # figures in the order of METRICS
     "Compute every figure of an equity curve."
     curve, ruined = clean_equity(equity)
@@ -428,7 +390,12 @@ def summary(
         row = int(find(r)) if len(r) else -1
         values |= {name: float(r[row]), f"{name}_date": index[row + 1]} if len(r) else {name: math.nan, f"{name}_date": pd.NaT}
     values["ruined"] = ruined
-    return Summary(values | _trading_figures(equity, fills, account, per_year))
+    values |= _trading_figures(equity, fills, account, per_year)
+    if len(more) or benchmark is not None:
+        wanted = [*(STATISTICS if more == "all" else more), *(BENCHMARK_STATISTICS if benchmark is not None else ())]
+        values |= curve_statistics(curve, benchmark=benchmark, risk_free=risk_free, periods_per_year=per_year, level=level,
+                                   metrics=[n for n in wanted if n not in values]).to_dict()
+    return Summary({n: values[n] for n in METRICS if n in values})
 
 # %% ../../nbs/evaluation/01_performance.ipynb #ee4f215f
 def _drawdown_figures(money: np.ndarray, index: pd.DatetimeIndex, annual: float) -> dict[str, Scalar]:
