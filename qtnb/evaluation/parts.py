@@ -17,7 +17,7 @@ import pandas as pd
 
 from . import plots
 from .definitions import METRICS, format_value
-from .performance import drawdown_table, monthly_table, yearly_table
+from .performance import TRADE_STATISTICS, drawdown_table, monthly_table, trade_statistics, yearly_table
 
 # %% ../../nbs/evaluation/17_parts.ipynb #21331413
 class RunLike(Protocol):
@@ -55,7 +55,7 @@ def headline(
     against: Mapping[str, Any],  # figures of the benchmark, or nothing
 ) -> list[dict[str, str]]:  # label, value, note, definition of each card
     "Choose and annotate the figures at the top of the page."
-    ratio, error = float(metrics["sharpe"]), float(metrics["sharpe_se"])
+    ratio, error = float(metrics["sharpe"]), float(metrics.get("sharpe_se_opdyke", metrics["sharpe_se"]))
     notes = {
         "total_return": f"{_text('initial_equity', metrics)} to {_text('final_equity', metrics)}",
         "cagr": f"over {_text('years', metrics)} years",
@@ -155,7 +155,8 @@ class Table:
 
 
 _GROUPS = (("Sample", "start", "final_equity"), ("Return and risk", "total_return", "current_drawdown"), ("Distribution", "tail_level", "ruined"),
-           ("Trading", "fills", "time_in_market"))
+           ("Trading", "fills", "time_in_market"), ("Returns and tails", "mean_return", "common_sense"), ("Drawdowns", "average_drawdown", "drawdowns"),
+           ("Calendar", "best_month", "last_10y"), ("Against the benchmark", "benchmark_periods", "batting_average"))
 
 
 def figure_tables(
@@ -244,8 +245,7 @@ def trade_tables(
         rows = [[str(kind).capitalize(), *(format_value(v, u) for v, u in zip(r, units, strict=True))] for kind, *r in shown.itertuples()]
         tables.append(Table("Costs by kind", ["", "Paid", "Of traded value", "Of gross profit"], rows))
     if trades is not None and len(trades):
-        done = trades[~trades["is_open"]]
-        tables.append(Table("Round trips", ["", "All", "Long", "Short"], _trip_rows([done, done[done["side"] == "long"], done[done["side"] == "short"]])))
+        tables.append(Table("Round trips", ["", "All", "Long", "Short"], _trip_rows(trades)))
         order = trades["pnl"].sort_values(kind="stable", ascending=False).index
         tables.append(Table("Best round trips", _TRIP_HEADS, _trips(trades.loc[order[:5]])))
         tables.append(Table("Worst round trips", _TRIP_HEADS, _trips(trades.loc[order[::-1][:5]])))
@@ -262,18 +262,11 @@ def _trips(trades: pd.DataFrame) -> list[list[str]]:
             for t in trades.rename(columns={"return": "gain"}).itertuples(index=False)]
 
 
-def _trip_rows(groups: Sequence[pd.DataFrame]) -> list[list[str]]:
-    "What the closed round trips of each group have in common."
-    def figures(group: pd.DataFrame) -> dict[str, str]:
-        pnl = group["pnl"]
-        won, lost, held = pnl[pnl > 0.0], pnl[pnl < 0.0], group["bars_held"].replace(-1, np.nan)
-        values = {"Count": (len(group), "count"), "Winners": (float((pnl > 0.0).mean()), "percent"), "Profit": (float(pnl.sum()), "money"),
-                  "Mean profit": (float(pnl.mean()), "money"), "Mean win": (float(won.mean()), "money"), "Mean loss": (float(lost.mean()), "money"),
-                  "Profit factor": (float(won.sum() / -lost.sum()) if len(lost) else math.nan, "number"), "Mean bars held": (float(held.mean()), "number"),
-                  "Mean worst on the way": (float(group["mae"].mean()), "money"), "Mean best on the way": (float(group["mfe"].mean()), "money")}
-        return {name: format_value(value, unit) for name, (value, unit) in values.items()}
-    known = [figures(group) for group in groups]
-    return [[name, *(k[name] for k in known)] for name in known[0]]
+def _trip_rows(trades: pd.DataFrame) -> list[list[str]]:
+    "Figures of the closed round trips: all, long, short."
+    every, sides = trade_statistics(trades), trade_statistics(trades, by="side")
+    columns = [every, *(sides.loc[s] if s in sides.index else None for s in ("long", "short"))]
+    return [[METRICS[n][0], *("–" if c is None else format_value(float(c[n]), METRICS[n][1]) for c in columns)] for n in TRADE_STATISTICS]
 
 # %% ../../nbs/evaluation/17_parts.ipynb #3be3ec44
 def flat_facts(

@@ -7,7 +7,7 @@ __all__ = ['overlay_figure', 'matched_benchmark', 'add_matched_benchmark', 'mark
            'horizon_figure', 'crisis_figure', 'trade_figure', 'cost_sensitivity', 'break_even_bps', 'cost_figure',
            'correlation_figure']
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #9bf4ab78
+# %% ../../nbs/evaluation/19_report_plots.ipynb #dd63dcfb
 import math
 from collections.abc import Sequence
 
@@ -17,10 +17,11 @@ from bokeh.models import CategoricalTickFormatter, ColumnDataSource, FixedTicker
 
 from ..core.errors import DataError
 from .display import PALETTE, SERIES
+from .performance import rolling_beta, rolling_correlation
 from .plots import _GREY, Figure, _figure, _hover, _legend, _log_ticks, _minus, _plain, _source, _text, _thin, _value_range
 from .returns import align_benchmark, clean_equity, simple_returns
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #0c05d259
+# %% ../../nbs/evaluation/19_report_plots.ipynb #244c9a25
 _DASHES = ("solid", "dashed", "dotted")
 
 
@@ -54,7 +55,7 @@ def overlay_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #706c7912
+# %% ../../nbs/evaluation/19_report_plots.ipynb #38b7212d
 def matched_benchmark(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     benchmark: pd.Series,  # value of a benchmark indexed by ts
@@ -87,7 +88,7 @@ def add_matched_benchmark(
     low, high = float(line.min()), float(line.max())
     fig.y_range.start, fig.y_range.end = min(fig.y_range.start, low * 0.99), max(fig.y_range.end, high * 1.01)
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #5e999917
+# %% ../../nbs/evaluation/19_report_plots.ipynb #c401238d
 def mark_start(
     fig: Figure,  # a chart over time, changed in place
     live_start: pd.Timestamp,  # first day that was not known when the rules were fixed
@@ -101,7 +102,7 @@ def mark_start(
         fig.add_layout(Label(x=at.timestamp() * 1000.0, y=4, x_offset=5, y_units="screen", text=_plain(name),
                              text_font_size="12px", text_color=_GREY))
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #5cff34de
+# %% ../../nbs/evaluation/19_report_plots.ipynb #41526fb9
 def rolling_beta_figure(
     equity: pd.Series,  # account value indexed by ts, shape (T,)
     benchmark: pd.Series,  # value of a benchmark indexed by ts
@@ -113,9 +114,8 @@ def rolling_beta_figure(
     curve, _ = clean_equity(equity)
     own, theirs = simple_returns(curve), align_benchmark(benchmark, curve).pct_change(fill_method=None).iloc[1:]
     both = pd.DataFrame({"own": own, "theirs": theirs}).dropna()
-    variance = both["theirs"].rolling(window).var()
-    beta = both["own"].rolling(window).cov(both["theirs"]) / variance.where(variance > 1e-18)
-    frame = pd.DataFrame({"beta": beta, "correlation": both["own"].rolling(window).corr(both["theirs"])}).replace([np.inf, -np.inf], np.nan)
+    beta = rolling_beta(both["own"], both["theirs"], window, periods_per_year=252.0)  # no rate is subtracted, so the clock does not matter
+    frame = pd.DataFrame({"beta": beta, "correlation": rolling_correlation(both["own"], both["theirs"], window)})
     fig = _figure(f"Rolling beta and correlation, {window} periods", "to the benchmark", "0.00", height=220, x_range=x_range)
     source = _source(_thin(frame))
     fig.line("ts", "correlation", source=source, color=_GREY, line_width=1.4, legend_label="correlation")
@@ -125,7 +125,7 @@ def rolling_beta_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #3250c92a
+# %% ../../nbs/evaluation/19_report_plots.ipynb #a05fa8a6
 _HORIZONS = (("period", ""), ("week", "W-SUN"), ("month", "M"), ("quarter", "Q"))
 
 
@@ -167,7 +167,7 @@ def horizon_figure(
     fig.add_tools(HoverTool(renderers=[box], tooltips=[("Horizon", "@name"), ("Count", "@count{0,0}"), *tips]))
     return fig
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #cb3371ca
+# %% ../../nbs/evaluation/19_report_plots.ipynb #b49d441a
 def crisis_figure(
     table: pd.DataFrame,  # from `evaluation.crises.crisis_table`, at least one row
 ) -> Figure:  # one bar per episode, two where the benchmark is known
@@ -189,7 +189,7 @@ def crisis_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #9c4b3fde
+# %% ../../nbs/evaluation/19_report_plots.ipynb #2b78aef4
 def trade_figure(
     trades: pd.DataFrame,  # closed round trips, columns symbol, side, pnl, return, mae_pct (per cent of the entry, <= 0), at least one row
 ) -> Figure:  # one dot per trade, at most the 1,000 that moved most
@@ -209,7 +209,7 @@ def trade_figure(
     _legend(fig)
     return fig
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #c4286795
+# %% ../../nbs/evaluation/19_report_plots.ipynb #7ad74124
 def cost_sensitivity(
     returns: pd.Series,  # simple returns indexed by ts, net of the costs that were assumed, shape (n,)
     turnover: pd.Series,  # traded value over equity of each period, on the same stamps; NaN counts as none
@@ -250,7 +250,7 @@ def cost_figure(
     fig.add_tools(HoverTool(renderers=[dots], tooltips=[("Further cost", "@extra bps"), ("Sharpe", "@sharpe{0.00}"), ("Mean return a year", "@gain{0.0%}")]))
     return fig
 
-# %% ../../nbs/evaluation/19_report_plots.ipynb #316da50e
+# %% ../../nbs/evaluation/19_report_plots.ipynb #0654db88
 def correlation_figure(
     matrix: pd.DataFrame,  # correlations, shape (K, K), the same names in rows and columns; NaN where there is no overlap
 ) -> Figure:  # K times K cells

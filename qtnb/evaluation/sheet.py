@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SectionMaker', 'SECTIONS', 'ORDER', 'SheetOptions', 'Sheet', 'make_sheet', 'Section', 'make_sections']
 
-# %% ../../nbs/evaluation/19a_sheet.ipynb #46838a5a
+# %% ../../nbs/evaluation/19a_sheet.ipynb #a4817a79
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ from ..core.registry import Registry
 from . import plots
 from .crises import Windows
 from .parts import Panel, RunLike, Table
-from .performance import summary
+from .performance import curve_statistics, summary
 from .returns import align_benchmark, clean_equity, simple_returns
 
-# %% ../../nbs/evaluation/19a_sheet.ipynb #315e1529
+# %% ../../nbs/evaluation/19a_sheet.ipynb #32b933ca
 @dataclass(frozen=True, eq=False)
 class SheetOptions:
     "What the reader of a report adds to what the run knows."
@@ -40,7 +40,7 @@ class SheetOptions:
         if self.trials is not None and not (isinstance(self.trials, (int, float)) and math.isfinite(self.trials) and self.trials >= 1):
             raise ConfigError(f"`trials` was {self.trials!r}; at least 1 trial was made; count every variant that was tried, also those thrown away.")
 
-# %% ../../nbs/evaluation/19a_sheet.ipynb #63329f7a
+# %% ../../nbs/evaluation/19a_sheet.ipynb #03fc946d
 @dataclass(frozen=True, eq=False)
 class Sheet:
     "Everything that the sections of one report may show."
@@ -57,6 +57,18 @@ class Sheet:
     def returns(self) -> pd.Series:
         "Simple returns of the equity, shape (T - 1,)."
         return simple_returns(self.curve)
+
+    @cached_property
+    def theirs(self) -> pd.Series | None:
+        "Simple returns of the benchmark on the stamps of the returns, NaN before it begins, shape (T - 1,); None without one."
+        return None if self.benchmark is None else self.benchmark.pct_change(fill_method=None).iloc[1:]
+
+    @cached_property
+    def figures(self) -> dict[str, Any]:
+        "Every figure of the run: those it brought, and those of its curve, also against the benchmark."
+        theirs = self.theirs if self.theirs is not None and self.theirs.notna().any() else None
+        found = curve_statistics(self.curve, benchmark=theirs, risk_free=float(self.run.metrics["risk_free"]), periods_per_year=self.per_year)
+        return {**found.to_dict(), **self.run.metrics}
 
     @cached_property
     def shared(self) -> Any:
@@ -89,7 +101,7 @@ class Sheet:
         found = self.options.trials if self.options.trials is not None else self.run.manifest.get("trials")
         return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) and found >= 1 else None
 
-# %% ../../nbs/evaluation/19a_sheet.ipynb #138f5d58
+# %% ../../nbs/evaluation/19a_sheet.ipynb #ce8d10c6
 def make_sheet(
     run: RunLike,  # what happened, usually a `Result`
     *,
@@ -109,10 +121,11 @@ def make_sheet(
         raise DataError(f"`benchmark` had a lowest value of {lowest:g}; the value of a benchmark is above zero; "
                         "compound its returns first, with `equity_from_returns(returns)`.")
     aligned = align_benchmark(benchmark, curve).rename(str(benchmark.name or "benchmark"))
-    against = summary(aligned.dropna(), periods_per_year=per_year, risk_free=float(run.metrics["risk_free"])).to_dict()
+    rate, other = float(run.metrics["risk_free"]), aligned.dropna()
+    against = curve_statistics(other, periods_per_year=per_year, risk_free=rate).to_dict() | summary(other, periods_per_year=per_year, risk_free=rate).to_dict()
     return Sheet(run, curve, per_year, aligned, against, prices, options or SheetOptions())
 
-# %% ../../nbs/evaluation/19a_sheet.ipynb #54d38178
+# %% ../../nbs/evaluation/19a_sheet.ipynb #7e735ab8
 @dataclass(frozen=True, eq=False)
 class Section:
     "One part of a report, under one heading."
