@@ -81,19 +81,21 @@ tbody th { text-align: left; font-weight: 400; }
 .text td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .text tbody th { white-space: normal; color: var(--muted); width: 34%; vertical-align: top; }
 .text tbody th, .text td:last-child { overflow-wrap: anywhere; }
+thead th { white-space: normal; overflow-wrap: anywhere; min-width: 4.5em; }
+.even thead th { overflow-wrap: normal; }
 .remark td:last-child, .remark thead th:last-child { text-align: left; white-space: normal; color: var(--muted); padding-left: 28px; }
 .none { color: var(--muted); } .even { table-layout: fixed; min-width: 640px; } .even th:first-child { width: 52px; }
-.table { min-width: 0; } dl { display: grid; grid-template-columns: minmax(150px, 22%) 1fr; gap: 4px 20px; font-size: 13.5px; margin: 0; }
+.table { min-width: 0; } summary { cursor: pointer; color: var(--accent); font-size: 13.5px; }
+dl { columns: 2; column-gap: 28px; font-size: 13px; margin: 12px 0 0; } dl > div { break-inside: avoid; margin-bottom: 7px; }
 dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
 .qtnb-figure { --qtnb-text: var(--ink); --qtnb-muted: var(--muted); --qtnb-grid: var(--line); }
 @media (max-width: 900px) { .cards { grid-template-columns: repeat(2, minmax(0, 1fr)); } .grid { grid-template-columns: minmax(0, 1fr); }
   .tables { grid-template-columns: minmax(0, 1fr); } }
-@media print { .tables:has(> .dense) { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 520px) {
   main, header.top { padding-left: 14px; padding-right: 14px; } h1 { font-size: 25px; } .card { padding: 10px 12px; } .card .value { font-size: 21px; }
   tbody th { white-space: normal; } th, td { padding-left: 7px; padding-right: 7px; }
   .remark td:last-child { display: block; padding: 0 0 8px 7px; min-width: 11em; }
-  dl { grid-template-columns: 1fr; } dd { margin-bottom: 8px; }
+  dl { columns: 1; }
 }
 @page { size: A4; margin: 14mm 12mm; }
 @media print {
@@ -102,7 +104,8 @@ dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
   .scroll { overflow: visible; }
   thead { display: table-header-group; } caption { break-after: avoid; }
   .cards { grid-template-columns: repeat(4, minmax(0, 1fr)); } .grid { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 14px 18px; }
-  .tables { gap: 16px 18px; } .even { min-width: 0; } #figure-monthly { min-width: 0; }
+  .tables { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 16px 18px; }
+  summary { display: none; } dl { font-size: 9.5px; } .even { min-width: 0; } #figure-monthly { min-width: 0; }
   .card .value { font-size: 19px; } table { font-size: 10px; } th, td { padding: 3px 4px; } .months td, .months th { padding: 3px; }
   [data-print=dark] .qtnb-figure { filter: invert(1) hue-rotate(180deg); --qtnb-text: #e9edf2; --qtnb-muted: #a0abb8; --qtnb-grid: #2d3642; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
@@ -145,6 +148,8 @@ SCRIPT = """
   });
   var PAGE = 700;  // CSS pixels across the printed area of A4
   window.addEventListener("beforeprint", function () {
+    document.querySelectorAll("details").forEach(function (part) { part.open = true; });
+    if (root.hasAttribute("data-static")) return;  // drawn at the size of the paper already
     if (theme() === "dark") root.setAttribute("data-print", "dark");
     document.querySelectorAll("figure .qtnb-figure").forEach(function (place) {
       var wide = place.closest("figure").classList.contains("wide"), width = place.getBoundingClientRect().width;
@@ -214,7 +219,8 @@ style="min-height:{{ p.figure.height }}px"></div>
 {% if s.cards %}{{ cards(s.cards) }}{% endif %}
 {% if s.panels %}{{ panels(s.panels, s.name) }}{% endif %}
 {% if s.tables %}<div class="tables">{% for t in s.tables %}{{ table(t) }}{% endfor %}</div>{% endif %}
-{% if s.definitions %}<dl>{% for name, text in s.definitions %}<dt>{{ name }}</dt><dd>{{ text }}</dd>{% endfor %}</dl>{% endif %}
+{% if s.definitions %}<details><summary>{{ s.definitions | length }} words</summary><dl>
+{% for name, text in s.definitions %}<div><dt>{{ name }}</dt><dd>{{ text }}</dd></div>{% endfor %}</dl></details>{% endif %}
 </section>
 {% endmacro %}
 """
@@ -223,7 +229,7 @@ style="min-height:{{ p.figure.height }}px"></div>
 PAGE = """
 {% from "parts" import section %}
 <!DOCTYPE html>
-<html lang="en">
+<html lang="en"{{ " data-static" if static }}>
 <head>
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="qtnb {{ version }}">

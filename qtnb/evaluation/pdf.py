@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NAMES', 'PLACES', 'find_browser', 'PrintError', 'print_page']
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #e1390645
+# %% ../../nbs/evaluation/21_pdf.ipynb #98e5d10a
 import base64
 import json
 import os
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from ..core.errors import MissingExtraError, QtnbError
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #ef4d2e61
+# %% ../../nbs/evaluation/21_pdf.ipynb #e652052a
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", "msedge")
 PLACES = ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "/Applications/Chromium.app/Contents/MacOS/Chromium",
           "C:/Program Files/Google/Chrome/Application/chrome.exe", "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe")
@@ -36,7 +36,7 @@ def find_browser() -> str | None:  # its path; None when there is none
 class PrintError(QtnbError, RuntimeError):
     "The browser did not start, went away, or did not finish in time."
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #42771a0b
+# %% ../../nbs/evaluation/21_pdf.ipynb #39fe164f
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
           "--disable-extensions", "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check", "--hide-scrollbars", "--force-color-profile=srgb",
           "--host-resolver-rules=MAP * ~NOTFOUND")
@@ -79,7 +79,7 @@ class _Process:
         os.close(self.source)
         shutil.rmtree(self.profile, ignore_errors=True)
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #aa625e30
+# %% ../../nbs/evaluation/21_pdf.ipynb #bf3f1d31
 class _Chromium(_Process):
     "A browser process that takes commands."
 
@@ -109,18 +109,50 @@ class _Chromium(_Process):
                         raise PrintError(f"the browser refused {method}: {message['error'].get('message')}; print the HTML page by hand.")
                     return message["result"]
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #fd2b78cc
+# %% ../../nbs/evaluation/21_pdf.ipynb #dd24285e
 _WIDTH = 703  # CSS pixels between the margins of A4
 _READY = """new Promise(done => {
   const end = performance.now() + %d;
+  let before = "", same = 0;
+  function size(node) {  // of what is drawn, shadow roots included
+    return node.innerHTML.length + (node.shadowRoot ? size(node.shadowRoot) : 0) + Array.from(node.children).reduce((sum, child) => sum + size(child), 0);
+  }
   (function look() {
     const places = Array.from(document.querySelectorAll(".qtnb-figure"));
     const drawn = document.readyState === "complete" && places.every(p => p.getAttribute("data-drawn") === "1" && p.firstElementChild) &&
       (!window.Bokeh || Bokeh.documents.every(d => d.is_idle));
-    if (drawn) requestAnimationFrame(() => requestAnimationFrame(() => done(true)));
-    else if (performance.now() > end) done(false); else setTimeout(look, 25);
+    const now = drawn ? places.map(p => size(p)).join() : "";
+    same = drawn && now === before ? same + 1 : 0;
+    before = now;
+    if (same >= 3 || drawn && !places.length) done(true);
+    else if (performance.now() > end) done(false); else setTimeout(look, 150);
   })();
 })"""
+
+_AGAIN = """(window.Bokeh ? Bokeh.documents : []).forEach(doc => doc.roots().forEach(function (root) {
+  const view = Object.values(Bokeh.index.roots ? Bokeh.index.roots : Bokeh.index).find(v => v.model === root);
+  if (view && view.invalidate_layout) view.invalidate_layout();
+}))"""
+_FREEZE = """(function () {
+  document.querySelectorAll("details").forEach(part => { part.open = true; });
+  document.querySelectorAll(".qtnb-figure").forEach(function (place) {
+    const parts = [], ground = place.getBoundingClientRect();
+    (function walk(element, outer) {
+      for (const child of [...(element.shadowRoot ? element.shadowRoot.children : []), ...element.children]) {
+        if (!(child instanceof HTMLElement) || ["STYLE", "LINK", "SCRIPT"].includes(child.tagName)) continue;
+        const box = child.getBoundingClientRect(), style = getComputedStyle(child);
+        if (style.display === "none") continue;
+        parts.push([child, {position: "absolute", display: "block", margin: "0", inset: "auto", transform: "none", overflow: style.overflow,
+          left: box.left - outer.left + "px", top: box.top - outer.top + "px", width: box.width + "px", height: box.height + "px",
+          "min-width": "0", "min-height": "0", "max-width": "none", "max-height": "none", "white-space": "nowrap", "box-sizing": "border-box"}]);
+        walk(child, box);
+      }
+    })(place, ground);
+    const fixed = getComputedStyle(place).position === "absolute" ? "" : "position:relative;";
+    place.style.cssText += `;${fixed}width:${ground.width}px;height:${ground.height}px`;
+    parts.forEach(([element, rules]) => Object.entries(rules).forEach(([name, value]) => element.style.setProperty(name, value, "important")));
+  });
+})()"""
 
 
 def print_page(
@@ -163,10 +195,13 @@ def _over_pipe(executable: str, page: Path, seconds: float) -> bytes:
             time.sleep(0.02)
         if ready(_READY % int(seconds * 700)) is not True:
             raise PrintError("the charts of the page were not drawn in time; give it more `seconds`, or print the HTML page by hand.")
+        ready(_AGAIN)
+        ready(_READY % int(seconds * 700))
+        ready(_FREEZE)
         answer = chromium.call("Page.printToPDF", session, printBackground=True, preferCSSPageSize=True)
         return base64.b64decode(answer["data"])
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #a945791a
+# %% ../../nbs/evaluation/21_pdf.ipynb #b48c8759
 def _by_command(executable: str, page: Path, seconds: float) -> bytes:
     "Print by the command line, where there are no pipes to inherit: charts get ten seconds of the browser's own clock."
     out = page.with_suffix(".pdf")

@@ -6,7 +6,7 @@
 __all__ = ['Comparable', 'FIGURES', 'MOST', 'named_runs', 'common_curves', 'returns_table', 'parameter_table',
            'compare_tearsheet']
 
-# %% ../../nbs/evaluation/52_side_by_side.ipynb #a9dead27
+# %% ../../nbs/evaluation/52_side_by_side.ipynb #9cbc31f7
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from .returns import infer_periods_per_year, simple_returns
 from .sheet import Section
 from .tearsheet import assemble_page
 
-# %% ../../nbs/evaluation/52_side_by_side.ipynb #ef8a3269
+# %% ../../nbs/evaluation/52_side_by_side.ipynb #ba3bce72
 Comparable = Result | pd.Series | str | os.PathLike[str]
 
 
@@ -44,6 +44,7 @@ def named_runs(
         if len(result.account) < 3:
             raise DataError(f"run {name or len(found)!r} had {len(result.account)} equity rows; a comparison needs at least three each; leave it out.")
         wanted = str(name if name is not None else result.manifest.get("strategy") or "run")
+        wanted = wanted if len(wanted) <= 40 else f"{wanted[:39]}…"  # a longer one would leave no room for its line
         unique, count = wanted, 2
         while unique in found:
             unique, count = f"{wanted} ({count})", count + 1
@@ -65,7 +66,7 @@ def common_curves(
                         "leave out what does not overlap.")
     return {name: c / float(c.iloc[0]) for name, c in cut.items()}
 
-# %% ../../nbs/evaluation/52_side_by_side.ipynb #3abcdb0b
+# %% ../../nbs/evaluation/52_side_by_side.ipynb #6acd7cbf
 FIGURES = ("total_return", "cagr", "annual_volatility", "sharpe", "sharpe_se_opdyke", "sortino", "max_drawdown", "calmar",
            "value_at_risk", "expected_shortfall",
            "skew", "kurtosis", "hit_rate", "worst", "best")
@@ -110,7 +111,7 @@ def parameter_table(
     rows = [[path, *(own.get(path, "not there") for own in facts.values())] for path in paths if len({own.get(path) for own in facts.values()}) > 1]
     return Table("Parameters that differ", ["", *facts], rows, "The runs have the same parameters, or none were recorded.", kind="wide")
 
-# %% ../../nbs/evaluation/52_side_by_side.ipynb #4c6062d8
+# %% ../../nbs/evaluation/52_side_by_side.ipynb #634ed361
 def _panels(curves: Mapping[str, pd.Series], returns: pd.DataFrame, per_year: float) -> list[Panel]:
     "The common charts."
     stamps = pd.DatetimeIndex(returns.index)
@@ -129,10 +130,11 @@ def _panels(curves: Mapping[str, pd.Series], returns: pd.DataFrame, per_year: fl
             panels.append(Panel("growth", "ratios", ratios, alt=told))
     matrix = returns.corr(min_periods=10)
     if matrix.notna().to_numpy().any():
-        panels.append(Panel("likeness", "correlation", report_plots.correlation_figure(matrix), wide=len(curves) > 4, alt="Correlations of the returns of all pairs."))
+        cells = report_plots.correlation_figure(matrix)
+        panels.append(Panel("likeness", "correlation", cells, wide=len(curves) > 4, alt="Correlations of the returns of all pairs."))
     return panels
 
-# %% ../../nbs/evaluation/52_side_by_side.ipynb #62a708f8
+# %% ../../nbs/evaluation/52_side_by_side.ipynb #854a25ed
 def compare_tearsheet(
     runs: Mapping[str, Comparable] | Sequence[Comparable],  # at least two results, series, files or folders; a mapping gives names
     path: str | os.PathLike[str] | None = None,  # file to write, .html or .pdf; None returns the HTML
@@ -162,5 +164,5 @@ def compare_tearsheet(
     facts = [("Runs", f"{len(named):,}"), ("Common time", f"{returns.index[0]:%Y-%m-%d} to {returns.index[-1]:%Y-%m-%d}"), ("Periods", f"{len(returns):,}")]
     printed = path is not None and Path(path).suffix.lower() == ".pdf"
     html = assemble_page([s for s in sections if not s.is_empty], title=title, kicker="Comparison", facts=facts, static=printed,
-                         small_print=f"Returns are simple and per period, {per_year:,.0f} periods a year; stamps are UTC. All figures are of the common time.")
+                         small_print=f"Returns are simple and per period, {per_year:,.0f} periods a year; stamps are UTC; figures are of the common time.")
     return html if path is None else write_page(html, path)

@@ -61,7 +61,7 @@ def _alerts(sheet: Sheet) -> list[str]:
         found.append(f"The run has {len(curve) - 1} period{'' if len(curve) == 2 else 's'}; there is nothing to draw yet.")
     return found
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #9041a024
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #3ffa4881
 _all_ = ["Panel", "RunLike", "Table", "calendar_tables", "figure_tables", "flat_facts", "growth_panels", "headline", "holding_panels", "risk_panels",
          "trade_tables", "trading_tables", "Section", "SheetOptions"]  # parts of a page; they may be imported from here
 
@@ -74,7 +74,7 @@ def footer(
     return (f"Returns are simple and per period, {per_year} periods a year; stamps are UTC; the risk-free rate is {rate} a year. "
             "Charts show at most 1,000 points each and keep every extreme. Past performance does not tell the future.")
 
-# %% ../../nbs/evaluation/20_tearsheet.ipynb #f4a489f9
+# %% ../../nbs/evaluation/20_tearsheet.ipynb #da8368e2
 def assemble_page(
     sections: Sequence[Section],  # what stands on the page, in order
     *,
@@ -93,7 +93,7 @@ def assemble_page(
     data, roots = figure_document(figures) if figures else ({}, [])
     places = {root: f"#figure-{p.name}" for root, p in zip(roots, panels, strict=True)}
     return environment().get_template("page").render(
-        title=title, kicker=kicker, version=__version__, facts=facts, alerts=alerts, sections=sections, has_figures=bool(figures),
+        title=title, kicker=kicker, version=__version__, facts=facts, alerts=alerts, sections=sections, has_figures=bool(figures), static=static,
         style=Markup(token_css() + FIGURE_CSS + STYLE + TABLE_STYLE), bokeh=Markup(bokeh_js(figures)) if figures else "", document=Markup(script_json(data)),
         embed=Markup(EMBED_JS), places=Markup(script_json(places)), script=Markup(SCRIPT), footer=small_print)
 
