@@ -63,6 +63,7 @@ bench: $(DEV) ## measure the engine against a bare loop, the data layer against 
 	@$(PY) tests/bench/labels.py $(ARGS)
 	@$(PY) tests/bench/features.py
 	@$(PY) tests/bench/portfolio.py
+	@$(PY) tests/bench/tearsheets.py
 	@$(PY) tests/bench/peers.py
 
 clean: ## remove .venv, caches and everything built (never data/, artifacts/ or logs/)

@@ -6,8 +6,8 @@
 __all__ = ['Symbols', 'Bound', 'Number', 'Positive', 'NotNegative', 'TradeConfig', 'BacktestConfig', 'LiveConfig',
            'TearsheetConfig', 'parse_value', 'known_strategies', 'build_strategy', 'resolve_source', 'load_bars',
            'load_events', 'periods_per_year', 'run_backtest', 'store_result', 'read_result', 'summary_rows',
-           'record_backtest', 'run_live', 'replay_journal', 'record_live', 'replay_run', 'load_run', 'run_tearsheet',
-           'open_lake']
+           'record_backtest', 'run_live', 'replay_journal', 'record_live', 'replay_run', 'load_run', 'load_subject',
+           'run_tearsheet', 'open_lake']
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #f718a40f
 import json
@@ -152,12 +152,39 @@ class LiveConfig(TradeConfig):
 
 
 class TearsheetConfig(BaseModel):
-    "A report about a run that exists."
+    "A report about a run that exists, or about a file of returns."
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    run: str = Field("latest", min_length=1, description='run id, a unique beginning of one, or "latest"')
+    run: str = Field("latest", min_length=1, description='run id, a unique beginning of one, or "latest"; not used when `returns` is given')
+    returns: str | None = Field(None, min_length=1, description="CSV or Parquet file with dates and numbers to report on instead of a run")
+    column: str | None = Field(None, description="which column of that file; may be left out when there is one")
+    kind: Literal["returns", "equity"] = Field("returns", description="what its numbers are: simple returns, or values of an account")
+    benchmark: str | None = Field(None, min_length=1, description="file with the values of a benchmark, or a symbol of the lake or the sample")
+    sections: tuple[str, ...] | None = Field(None, min_length=1, description="names of sections in order; None means all that have something to show")
+    trials: Annotated[float | None, BeforeValidator(_no_boolean)] = Field(None, ge=1, allow_inf_nan=False, description="how many variants were tried")
+    live_start: Bound = Field(None, description="first day that was not known when the rules were fixed")
+    pdf: bool = Field(False, description="print the report to a PDF file too; needs a browser on this machine")
     title: str = Field("", max_length=200, description="title of the report; the run's own when empty")
+
+    @field_validator("sections", mode="before")
+    @classmethod
+    def _known_sections(cls, value: object) -> object:
+        "Split `headline,growth`, and offer near matches for a mistyped section."
+        from qtnb.evaluation.sheet import SECTIONS
+
+        names = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        for name in names if isinstance(names, (list, tuple)) else ():
+            if name not in SECTIONS:
+                raise ValueError(str(unknown_name("section", str(name), SECTIONS.names())))
+        return names
+
+    @field_validator("live_start")
+    @classmethod
+    def _known_day(cls, value: str | None) -> str | None:
+        "Refuse a day that cannot be read."
+        _instant("start", value)
+        return value
 
     def check(self) -> None:
         "A run is looked up when the report is made."
@@ -339,12 +366,12 @@ def _prices(run: RunRecord, settings: Settings, most: int = 6) -> "pd.DataFrame 
     return pd.DataFrame(bars.close, index=bars.index, columns=list(bars.symbols)) if same and len(bars.symbols) <= most else None
 
 
-def _render(run: RunRecord, result: "Result", path: Path, title: str, settings: Settings) -> Path:
+def _render(run: RunRecord, result: "Result", path: Path, title: str, settings: Settings, **options: Any) -> Path:
     "Write the report of a run that is as `run` says."
     from dataclasses import replace
 
     shown = replace(result, manifest=result.manifest | {"status": run.status})
-    return Path(shown.tearsheet(path, title=title or None, prices=_prices(run, settings)))
+    return Path(shown.tearsheet(path, title=title or None, prices=_prices(run, settings), **options))
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #6e1233c3
 def _record(job: str, config: BaseModel, work: Callable[[RunRecord], "Result"], settings: Settings, tearsheet: bool) -> "tuple[Result, RunRecord]":
@@ -475,16 +502,63 @@ def load_run(
     return run, read_result(run)
 
 
+def load_subject(
+    config: TearsheetConfig,  # the request
+    *,
+    settings: Settings | None = None,  # the workspace; the nearest one when None
+) -> "tuple[str, RunRecord | None, Result]":  # run id or name of the file, the run (None for a file), and what is reported on
+    "Find what a report is about."
+    if config.returns is None:
+        run, result = load_run(config, settings=settings)
+        return run.run_id, run, result
+    from qtnb.evaluation.results import as_result
+
+    return Path(config.returns).name, None, as_result(config.returns, kind=config.kind, column=config.column)
+
+
+def _benchmark(config: TearsheetConfig, result: "Result", settings: Settings) -> "pd.Series | None":
+    "Values of the benchmark: of a file, or adjusted closes of a symbol."
+    if config.benchmark is None:
+        return None
+    from qtnb.evaluation.return_series import read_series, stamped
+
+    if Path(config.benchmark).is_file():
+        return stamped(read_series(config.benchmark)).rename(Path(config.benchmark).stem)
+    if Path(config.benchmark).suffix.lower() in (".csv", ".parquet", ".txt", ".gz"):
+        raise DataError(f"file {config.benchmark!r} does not exist; `benchmark` is a file of values or the name of a symbol; mend the path.")
+    index = result.equity.index
+    asked = BacktestConfig.model_validate({"symbols": (config.benchmark,), "start": None, "end": index[-1].isoformat()})
+    bars = load_bars(asked, settings=settings)
+    import pandas as pd
+
+    return pd.Series(bars.close[:, 0], index=bars.index, name=config.benchmark)
+
+
 def run_tearsheet(
     config: TearsheetConfig,  # the request
     *,
-    path: Path | None = None,  # the file; tearsheet.html in the folder of the run it is about when None
+    path: Path | None = None,  # the file; tearsheet.html in the folder of the run it is about, or beside the file of returns, when None
     settings: Settings | None = None,  # the workspace; the nearest one when None
-) -> Path:  # the HTML file
-    "Write the report of a run."
+) -> Path:  # the HTML file; a PDF stands beside it when it was asked for
+    "Write the report of a run, or of a file of returns."
     settings = settings or load_settings()
-    run, result = load_run(config, settings=settings)
-    return _render(run, result, path or run.tearsheet, config.title or run.manifest["parameters"].get("title", ""), settings)
+    _, run, result = load_subject(config, settings=settings)
+    options: dict[str, Any] = {"benchmark": _benchmark(config, result, settings), "trials": config.trials, "live_start": config.live_start,
+                               "sections": config.sections}
+    if run is None:
+        path = path or Path(str(config.returns)).with_suffix(".html")
+        made = Path(result.tearsheet(path, title=config.title or None, **options))
+        return _also_printed(made, config, lambda pdf: result.tearsheet(pdf, title=config.title or None, **options))
+    title = config.title or run.manifest["parameters"].get("title", "")
+    made = _render(run, result, path or run.tearsheet, title, settings, **options)
+    return _also_printed(made, config, lambda pdf: _render(run, result, pdf, title, settings, **options))
+
+
+def _also_printed(made: Path, config: TearsheetConfig, render: Callable[[Path], object]) -> Path:
+    "Print the report beside its page when that was asked for."
+    if config.pdf:
+        render(made.with_suffix(".pdf"))
+    return made
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #6088d52a
 def open_lake(
