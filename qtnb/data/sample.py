@@ -4,19 +4,21 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_CALENDAR', 'sample_bars', 'sample_events', 'sample_defects', 'sample_instruments', 'sample_members',
-           'sample_sessions', 'sample_store']
+           'sample_sessions', 'sample_store', 'sample_factors']
 
 # %% ../../nbs/data/25_sample.ipynb #0c68d5ba
 import functools
 from importlib import resources
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from ..core.errors import unknown_name
 from .reference import normalise_events, spells_as_known
 from .schema import BAR_COLUMNS, bars_frame
 from .storage.memory import MemoryStore
-from ..utils.time import index_to_ns
+from ..utils.time import index_to_ns, to_index
 
 # %% ../../nbs/data/25_sample.ipynb #a99c47fc
 SAMPLE_CALENDAR = "XNYS"
@@ -80,3 +82,19 @@ def sample_store() -> MemoryStore:  # do not write to it: it is shared by the wh
     store.upsert_sessions(SAMPLE_CALENDAR, sample_sessions())
     store.upsert_table("members", sample_members())
     return store
+
+# %% ../../nbs/data/25_sample.ipynb #f8596570
+def sample_factors(
+    frequency: Literal["daily", "monthly"] = "monthly",  # "daily" = 1998 to March 2021 without momentum, "monthly" = July 1926 to November 2021
+) -> pd.DataFrame:  # decimals indexed by UTC stamps: Mkt-RF, SMB, HML, RF, and Mom (NaN before 1927) by the month
+    "Read French's factors."
+    if frequency not in ("daily", "monthly"):
+        raise unknown_name("frequency", str(frequency), ["daily", "monthly"])
+    with resources.files("qtnb.sample").joinpath(f"factors_{frequency}.csv.gz").open("rb") as file:
+        table = pd.read_csv(file, index_col="date", compression="gzip") / 100.0
+    if frequency == "monthly":
+        days = pd.to_datetime(table.index.astype(str), format="%Y%m") + pd.offsets.MonthEnd(0)
+        return table.set_index(pd.DatetimeIndex(days, name="ts").as_unit("ns").tz_localize("UTC"))
+    sessions = sample_sessions()
+    closes = pd.Series(sessions["close"].to_numpy(), pd.to_datetime(sessions["session"]).dt.strftime("%Y%m%d").astype(int))
+    return table.set_index(to_index(closes.loc[table.index].to_numpy()))
