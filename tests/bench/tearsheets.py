@@ -86,7 +86,7 @@ def measure(works: dict[str, Work], repeats: int) -> dict[str, list[float]]:
         warnings.simplefilter("ignore")
         for name, work in works.items():
             path, spent = Path(folder) / "sheet.html", []
-            for turn in range(repeats + 1):
+            for _ in range(repeats + 1):
                 start = time.process_time()
                 work(path)
                 spent.append(time.process_time() - start)
