@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NAMES', 'PLACES', 'find_browser', 'PrintError', 'print_page']
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #e1390645
+# %% ../../nbs/evaluation/21_pdf.ipynb #98e5d10a
 import base64
 import json
 import os
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from ..core.errors import MissingExtraError, QtnbError
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #ef4d2e61
+# %% ../../nbs/evaluation/21_pdf.ipynb #e652052a
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", "msedge")
 PLACES = ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome", "/Applications/Chromium.app/Contents/MacOS/Chromium",
           "C:/Program Files/Google/Chrome/Application/chrome.exe", "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe")
@@ -36,7 +36,7 @@ def find_browser() -> str | None:  # its path; None when there is none
 class PrintError(QtnbError, RuntimeError):
     "The browser did not start, went away, or did not finish in time."
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #42771a0b
+# %% ../../nbs/evaluation/21_pdf.ipynb #39fe164f
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
           "--disable-extensions", "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check", "--hide-scrollbars", "--force-color-profile=srgb",
           "--host-resolver-rules=MAP * ~NOTFOUND")
@@ -79,7 +79,7 @@ class _Process:
         os.close(self.source)
         shutil.rmtree(self.profile, ignore_errors=True)
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #aa625e30
+# %% ../../nbs/evaluation/21_pdf.ipynb #bf3f1d31
 class _Chromium(_Process):
     "A browser process that takes commands."
 
@@ -109,7 +109,7 @@ class _Chromium(_Process):
                         raise PrintError(f"the browser refused {method}: {message['error'].get('message')}; print the HTML page by hand.")
                     return message["result"]
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #34528860
+# %% ../../nbs/evaluation/21_pdf.ipynb #6c4d67cd
 _WIDTH = 703  # CSS pixels between the margins of A4
 _READY = """new Promise(done => {
   const end = performance.now() + %d;
@@ -154,7 +154,7 @@ _FREEZE = """(function () {
   });
 })()"""
 
-
+# %% ../../nbs/evaluation/21_pdf.ipynb #dfb85b50
 def print_page(
     html: str,  # a page that is complete in itself
     path: str | os.PathLike[str],  # PDF file to write; replaced in one move
@@ -201,7 +201,7 @@ def _over_pipe(executable: str, page: Path, seconds: float) -> bytes:
         answer = chromium.call("Page.printToPDF", session, printBackground=True, preferCSSPageSize=True)
         return base64.b64decode(answer["data"])
 
-# %% ../../nbs/evaluation/21_pdf.ipynb #a945791a
+# %% ../../nbs/evaluation/21_pdf.ipynb #5a300db1
 def _by_command(executable: str, page: Path, seconds: float) -> bytes:
     "Print by the command line, where there are no pipes to inherit: charts get ten seconds of the browser's own clock."
     out = page.with_suffix(".pdf")

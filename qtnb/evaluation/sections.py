@@ -8,7 +8,7 @@ __all__ = ['certainty_table', 'interval_table', 'headline_section', 'growth_sect
            'market_table', 'attribution_section', 'stress_section', 'figures_section', 'manifest_section',
            'definitions_section']
 
-# %% ../../nbs/evaluation/50_sections.ipynb #cc6cf2a5
+# %% ../../nbs/evaluation/50_sections.ipynb #45102bd8
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,9 +19,12 @@ import pandas as pd
 
 from .. import __version__
 from . import plots, report_plots
+from .attribution import attribution_tables
+from .attribution_plots import waterfall_figure
 from .crises import crisis_table, split_table, worst_windows
 from .definitions import METRICS, SOURCES, format_value
 from .deflation import deflated_sharpe_ratio, minimum_track_record_length, sharpe_deviation
+from .factors import fit_factors
 from .parts import Panel, Table, calendar_tables, figure_tables, flat_facts, growth_panels, headline, holding_panels
 from .parts import price_panels, risk_panels, trade_tables, trading_tables
 from .performance import bootstrap_interval, excess_kurtosis, monthly_table, skewness, turnover
@@ -248,7 +251,7 @@ def costs_section(
     capacity = _capacity(sheet)
     return Section("costs", "Costs and capacity", panels=panels, tables=tables + ([capacity] if capacity is not None else []))
 
-# %% ../../nbs/evaluation/50_sections.ipynb #a8d3215b
+# %% ../../nbs/evaluation/50_sections.ipynb #93833669
 def market_table(
     sheet: Sheet,  # what is known
 ) -> Table | None:  # alpha, beta, correlation and what they explain; None without a benchmark or with fewer than ten common returns
@@ -267,29 +270,36 @@ def market_table(
             ["Beta", f"{beta:.2f}"], ["Correlation", format_value(r, "number")], ["Explained (R squared)", format_value(r * r, "percent")]]
     return Table("Against the benchmark", ["", "Value"], rows)
 
-
-def _pnl_table(caption: str, groups: Any) -> Table:
-    "Profit of groups of round trips, largest first."
-    sums = groups["pnl"].agg(["sum", "count"]).sort_values("sum", ascending=False, kind="stable")
-    shown = sums if len(sums) <= 12 else pd.concat([sums[:6], sums[-6:]])
-    total = float(sums["sum"].sum())
-    rows = [[str(name), format_value(float(gain), "money"), f"{int(count):,}"] for name, gain, count in shown.itertuples()]
-    if len(sums) > 12:
-        left = sums.iloc[6:-6].sum()
-        rows.insert(6, [f"{len(sums) - 12:,} others", format_value(float(left["sum"]), "money"), f"{int(left['count']):,}"])
-    return Table(caption, ["", "Profit", "Round trips"], [*rows, ["Total", format_value(total, "money"), f"{int(sums['count'].sum()):,}"]])
+# %% ../../nbs/evaluation/50_sections.ipynb #3c25902d
+def _split_table(caption: str, frame: pd.DataFrame) -> Table:
+    "Money and returns of one split, the total last; long ones keep the twelve largest and smallest."
+    parts = frame[frame["net"].abs() > 0.005 if "net" in frame else frame["amount"].notna()]
+    shown = parts if len(parts) <= 25 else pd.concat([parts.iloc[:12], parts.iloc[-13:]])
+    units = {"return": "percent", "share_of_gross": "percent"}
+    rows = [[str(n).capitalize() if caption == "Gross to net" else str(n), *(format_value(float(v), units.get(str(c), "money")) for c, v in zip(
+        shown.columns, row, strict=True))] for n, *row in shown.itertuples()]
+    return Table(caption, ["", *(str(c).replace("_", " ").capitalize() for c in shown.columns)], rows, kind="" if frame.shape[1] <= 3 else "wide")
 
 
 def attribution_section(
     sheet: Sheet,  # what is known
 ) -> Section:
     "Where the result came from."
-    tables, trades = [t for t in [market_table(sheet)] if t is not None], getattr(sheet.run, "trades", None)
-    if trades is not None and len(trades):
-        tables += [_pnl_table("By symbol", trades.groupby("symbol", sort=True)), _pnl_table("Long and short", trades.groupby("side", sort=True))]
-    return Section("attribution", "Attribution", "" if tables else "Neither round trips nor a benchmark are known.", tables=tables)
+    tables, panels = [t for t in [market_table(sheet)] if t is not None], []
+    if isinstance(getattr(sheet.run, "cash_flows", None), pd.DataFrame) and len(sheet.run.fills) and sheet.drawable:
+        run: Any = sheet.run  # it has the payments too
+        found = attribution_tables(run, sectors=sheet.options.sectors)
+        names = {"gross_to_net": "Gross to net", "by_symbol": "By symbol", "by_side": "Long and short", "by_year": "By year", "by_sector": "By sector"}
+        tables += [_split_table(text, found[key]) for key, text in names.items() if key in found]
+        figure = waterfall_figure(found["gross_to_net"]["amount"])
+        panels = [Panel("attribution", "waterfall", figure, alt="; ".join(f"{n} {v:,.0f}" for n, v in found["gross_to_net"]["amount"].items()) + ".")]
+    if sheet.options.factors is not None:
+        fit = fit_factors(sheet.returns, sheet.options.factors, periods_per_year=sheet.per_year).table()
+        rows = [[str(n), *(format_value(float(v), "number") for v in row)] for n, *row in fit.itertuples()]
+        tables.append(Table("Factors", ["", *(str(c).replace("_", " ").capitalize() for c in fit.columns)], rows, kind="wide"))
+    return Section("attribution", "Attribution", "" if tables else "Neither fills nor a benchmark are known.", panels=panels, tables=tables)
 
-# %% ../../nbs/evaluation/50_sections.ipynb #e19a17ec
+# %% ../../nbs/evaluation/50_sections.ipynb #2a2b9edd
 def stress_section(
     sheet: Sheet,  # what is known
 ) -> Section:
@@ -316,7 +326,7 @@ def stress_section(
             [n, *(format_value(float(v), u) for v in row)] for n, u, row in zip(names, units, halves.to_numpy(), strict=True)]))
     return Section("stress", "Stress", panels=panels, tables=tables)
 
-# %% ../../nbs/evaluation/50_sections.ipynb #9cb33f7c
+# %% ../../nbs/evaluation/50_sections.ipynb #6b15b5b6
 _OWN = ("run_id", "strategy", "symbols", "parameters", "status", "execution", "alerts", "warnings")  # facts of the manifest with a place of their own
 
 
