@@ -4905,6 +4905,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'qtnb.evaluation.sections': { 'qtnb.evaluation.sections._capacity': ( 'evaluation/sections.html#_capacity',
                                                                                   'qtnb/evaluation/sections.py'),
                                           'qtnb.evaluation.sections._day': ('evaluation/sections.html#_day', 'qtnb/evaluation/sections.py'),
+                                          'qtnb.evaluation.sections._known': ( 'evaluation/sections.html#_known',
+                                                                               'qtnb/evaluation/sections.py'),
                                           'qtnb.evaluation.sections._only_returns': ( 'evaluation/sections.html#_only_returns',
                                                                                       'qtnb/evaluation/sections.py'),
                                           'qtnb.evaluation.sections._split_table': ( 'evaluation/sections.html#_split_table',

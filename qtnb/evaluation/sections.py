@@ -8,7 +8,7 @@ __all__ = ['certainty_table', 'interval_table', 'headline_section', 'growth_sect
            'market_table', 'attribution_section', 'stress_section', 'figures_section', 'manifest_section',
            'definitions_section']
 
-# %% ../../nbs/evaluation/50_sections.ipynb #45102bd8
+# %% ../../nbs/evaluation/50_sections.ipynb #b6ac24da
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ from .parts import price_panels, risk_panels, trade_tables, trading_tables
 from .performance import bootstrap_interval, excess_kurtosis, monthly_table, skewness, turnover
 from .sheet import Section, Sheet
 
-# %% ../../nbs/evaluation/50_sections.ipynb #675563aa
+# %% ../../nbs/evaluation/50_sections.ipynb #9f88600a
 def certainty_table(
     sheet: Sheet,  # what is known
 ) -> Table:  # how sure one may be of the Sharpe ratio; no rows when it is not known
@@ -75,13 +75,26 @@ def interval_table(
     return Table(caption, heads, rows, kind="remark")
 
 
+_TRADING = ("fills", "traded_value", "fees", "fees_bps", "turnover", "gross_exposure", "net_exposure", "time_in_market")
+
+
+def _only_returns(sheet: Sheet) -> bool:
+    "Whether nothing but the equity is known."
+    return len(sheet.run.fills) == 0 and bool(sheet.run.account["gross_exposure"].isna().all())
+
+
+def _known(sheet: Sheet) -> dict[str, Any]:
+    "The figures, without those of trading when no trading is known."
+    return {n: v for n, v in sheet.figures.items() if not (n in _TRADING and _only_returns(sheet))}
+
+
 def headline_section(
     sheet: Sheet,  # what is known
 ) -> Section:
     "The figures that matter, and how sure one may be of them."
-    return Section("headline", "", cards=headline(sheet.figures, sheet.against), tables=[certainty_table(sheet), interval_table(sheet)])
+    return Section("headline", "", cards=headline(_known(sheet), sheet.against), tables=[certainty_table(sheet), interval_table(sheet)])
 
-# %% ../../nbs/evaluation/50_sections.ipynb #c059eefc
+# %% ../../nbs/evaluation/50_sections.ipynb #bfd21896
 def _day(stamp: Any) -> str:
     "A date, or a dash."
     return format_value(stamp or None, "date")
@@ -137,7 +150,7 @@ def months_section(
               Panel("months", "yearly", plots.yearly_figure(sheet.curve, benchmark=sheet.benchmark))] if sheet.drawable else []
     return Section("months", "Months and years", panels=_told(sheet, panels, "months"), tables=calendar_tables(sheet.curve, sheet.per_year)[1:])
 
-# %% ../../nbs/evaluation/50_sections.ipynb #acd7efac
+# %% ../../nbs/evaluation/50_sections.ipynb #86d69815
 def rolling_section(
     sheet: Sheet,  # what is known
 ) -> Section:
@@ -164,12 +177,7 @@ def distribution_section(
         panels.append(Panel("distribution", "horizons", boxes, wide=False, note=note))
     return Section("distribution", "Distribution", panels=_told(sheet, panels, "distribution"))
 
-# %% ../../nbs/evaluation/50_sections.ipynb #ef6a399e
-def _only_returns(sheet: Sheet) -> bool:
-    "Whether nothing but the equity is known."
-    return len(sheet.run.fills) == 0 and bool(sheet.run.account["gross_exposure"].isna().all())
-
-
+# %% ../../nbs/evaluation/50_sections.ipynb #408bd6b7
 _UNKNOWN = "Only the returns of this run are known; it has no positions, orders or fills to show."
 
 
@@ -203,7 +211,7 @@ def trades_section(
     tables = [t for t in trading_tables(sheet.run) + trade_tables(sheet.run) if t.caption not in elsewhere]
     return Section("trades", "Trades", panels=_told(sheet, panels, "trades"), tables=[replace(t, kind="wide") if t.caption in broad else t for t in tables])
 
-# %% ../../nbs/evaluation/50_sections.ipynb #377ade00
+# %% ../../nbs/evaluation/50_sections.ipynb #e509cc51
 def participation(
     fills: pd.DataFrame,  # fills with ts, symbol, quantity
     volumes: pd.DataFrame,  # traded volume of the market per symbol, base units, indexed by ts, shape (T, N)
@@ -251,7 +259,7 @@ def costs_section(
     capacity = _capacity(sheet)
     return Section("costs", "Costs and capacity", panels=panels, tables=tables + ([capacity] if capacity is not None else []))
 
-# %% ../../nbs/evaluation/50_sections.ipynb #93833669
+# %% ../../nbs/evaluation/50_sections.ipynb #7751246b
 def market_table(
     sheet: Sheet,  # what is known
 ) -> Table | None:  # alpha, beta, correlation and what they explain; None without a benchmark or with fewer than ten common returns
@@ -270,7 +278,7 @@ def market_table(
             ["Beta", f"{beta:.2f}"], ["Correlation", format_value(r, "number")], ["Explained (R squared)", format_value(r * r, "percent")]]
     return Table("Against the benchmark", ["", "Value"], rows)
 
-# %% ../../nbs/evaluation/50_sections.ipynb #3c25902d
+# %% ../../nbs/evaluation/50_sections.ipynb #41d36774
 def _split_table(caption: str, frame: pd.DataFrame) -> Table:
     "Money and returns of one split, the total last; long ones keep the twelve largest and smallest."
     parts = frame[frame["net"].abs() > 0.005 if "net" in frame else frame["amount"].notna()]
@@ -299,7 +307,7 @@ def attribution_section(
         tables.append(Table("Factors", ["", *(str(c).replace("_", " ").capitalize() for c in fit.columns)], rows, kind="wide"))
     return Section("attribution", "Attribution", "" if tables else "Neither fills nor a benchmark are known.", panels=panels, tables=tables)
 
-# %% ../../nbs/evaluation/50_sections.ipynb #2a2b9edd
+# %% ../../nbs/evaluation/50_sections.ipynb #0e530d40
 def stress_section(
     sheet: Sheet,  # what is known
 ) -> Section:
@@ -326,7 +334,7 @@ def stress_section(
             [n, *(format_value(float(v), u) for v in row)] for n, u, row in zip(names, units, halves.to_numpy(), strict=True)]))
     return Section("stress", "Stress", panels=panels, tables=tables)
 
-# %% ../../nbs/evaluation/50_sections.ipynb #6b15b5b6
+# %% ../../nbs/evaluation/50_sections.ipynb #079ffabc
 _OWN = ("run_id", "strategy", "symbols", "parameters", "status", "execution", "alerts", "warnings")  # facts of the manifest with a place of their own
 
 
@@ -334,7 +342,7 @@ def figures_section(
     sheet: Sheet,  # what is known
 ) -> Section:
     "All figures in groups."
-    return Section("figures", "Figures", tables=[replace(t, kind="figures") for t in figure_tables(sheet.figures, sheet.against)])
+    return Section("figures", "Figures", tables=[replace(t, kind="figures") for t in figure_tables(_known(sheet), sheet.against)])
 
 
 def manifest_section(
@@ -353,4 +361,4 @@ def definitions_section(
 ) -> Section:
     "What the words mean."
     return Section("definitions", "Definitions", definitions=[
-        (text, f"{told} {SOURCES.get(n, '')}".strip()) for n, (text, _, told) in METRICS.items() if n in sheet.figures])
+        (text, f"{told} {SOURCES.get(n, '')}".strip()) for n, (text, _, told) in METRICS.items() if n in _known(sheet)])
