@@ -64,6 +64,7 @@ bench: $(DEV) ## measure the engine against a bare loop, the data layer against 
 	@$(PY) tests/bench/features.py
 	@$(PY) tests/bench/portfolio.py
 	@$(PY) tests/bench/evaluation.py
+	@$(PY) tests/bench/tearsheets.py
 	@$(PY) tests/bench/peers.py
 
 clean: ## remove .venv, caches and everything built (never data/, artifacts/ or logs/)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -112,6 +113,19 @@ def test_tearsheet_job_reports_on_the_latest_run_and_needs_none(workspace: Path)
     assert "<script src=" not in run.tearsheet.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+def test_tearsheet_job_reports_on_a_file_of_returns(workspace: Path) -> None:
+    """A file, a benchmark that is a symbol, chosen sections; the executed notebook shows the essentials itself."""
+    file = workspace / "fund.csv"
+    lines = [f"{day:%Y-%m-%d},{0.001 * (-1) ** i + 0.0004}" for i, day in enumerate(pd.date_range("2016-01-04", periods=300, freq="B"))]
+    file.write_text("date,fund\n" + "\n".join(lines) + "\n")
+    run = run_job("tearsheet", {"returns": str(file), "benchmark": "IBM", "sections": "headline,growth", "trials": 5}, progress=False)
+    html = run.tearsheet.read_text(encoding="utf-8")
+    assert run.status == "completed" and run.manifest["about"] == "fund.csv" and "IBM, same volatility" in html
+    assert 'id="growth"' in html and 'id="stress"' not in html and "after 5 variants" in html
+    assert "qtnb-report" in run.notebook.read_text(encoding="utf-8")
+
+
 # -- before the kernel ----------------------------------------------------------------------------------------------------
 
 
@@ -122,6 +136,8 @@ def test_tearsheet_job_reports_on_the_latest_run_and_needs_none(workspace: Path)
     ("backtest", {"strategy": "sma_corss"}, UnknownNameError, "Did you mean 'sma_cross'"),
     ("backtest", {"parameters": {"fats": 3}}, ParameterError, "Did you mean 'fast'"),
     ("backtest", {"interval": "1day"}, ConfigError, "Did you mean '1d'"),
+    ("tearsheet", {"sections": "headline,stres"}, ConfigError, "Did you mean 'stress'"),
+    ("tearsheet", {"kind": "prices"}, ConfigError, "kind"),
     ("backtest", {"cash": float("nan")}, ConfigError, "finite"),
     ("backtest", {"cash": -5}, ConfigError, "greater than 0"),
     ("backtest", {"symbols": [False]}, ConfigError, "quote it"),

@@ -393,7 +393,7 @@ def turnover_figure(
     total = traded.groupby(months).sum()
     periods = pd.PeriodIndex(total.index)
     source = ColumnDataSource({"ts": periods.start_time.to_numpy(), "end": periods.end_time.to_numpy(), "turnover": total.to_numpy()})
-    fig = _figure("Turnover per month", "of equity", "0%", height=220, x_range=x_range)
+    fig = _figure("Turnover per month", "of equity", "0.[0]%", height=220, x_range=x_range)
     bars = fig.quad(left="ts", right="end", bottom=0, top="turnover", source=source, fill_alpha=0.75, line_color=None,
                     fill_color=PALETTE["calm"])
     tips = [("Month", "@ts{%b %Y}"), ("Turnover", "@turnover{0.0%}")]

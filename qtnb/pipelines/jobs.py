@@ -30,7 +30,8 @@ from .runs import RunRecord, finish_run, new_run, read_outcome, read_run
 from .checking import CheckConfig
 from .fetching import FetchConfig
 from .sweeping import SweepConfig
-from .tasks import BacktestConfig, LiveConfig, TearsheetConfig, parse_value
+from .reports import TearsheetConfig
+from .tasks import BacktestConfig, LiveConfig, parse_value
 from ..utils.files import ensure_folder, safe_name, write_atomic
 from ..utils.logging import MASK, ScrubbingFormatter, scrub, secret_values, with_passwords
 

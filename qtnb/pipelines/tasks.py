@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['Limits', 'Symbols', 'Bound', 'Number', 'Positive', 'NotNegative', 'TradeConfig', 'BacktestConfig', 'LiveConfig',
-           'TearsheetConfig', 'parse_value', 'known_strategies', 'build_strategy', 'resolve_source', 'load_bars',
-           'load_events', 'periods_per_year', 'run_backtest', 'store_result', 'read_result', 'summary_rows',
-           'record_backtest', 'run_live', 'replay_journal', 'record_live', 'replay_run', 'load_run', 'run_tearsheet',
-           'open_lake']
+           'parse_value', 'known_strategies', 'build_strategy', 'resolve_source', 'load_bars', 'load_events',
+           'periods_per_year', 'run_backtest', 'store_result', 'read_result', 'summary_rows', 'record_backtest',
+           'run_live', 'replay_journal', 'record_live', 'replay_run', 'open_lake']
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #f718a40f
 import json
@@ -21,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ..config.settings import Settings, load_settings, parse_model
 from ..core.errors import ConfigError, DataError, QtnbError, StorageError, StrategyError, unknown_name
 from ..enums import Interval
-from .runs import RunRecord, find_run, finish_run, list_runs, new_run
+from .runs import RunRecord, find_run, finish_run, new_run
 from ..utils.logging import scrub
 from ..utils.time import parse_bound
 
@@ -158,18 +157,6 @@ class LiveConfig(TradeConfig):
     def check(self) -> None:
         "Refuse an unknown strategy or unfitting parameters before any data is read."
         build_strategy(self)
-
-
-class TearsheetConfig(BaseModel):
-    "A report about a run that exists."
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    run: str = Field("latest", min_length=1, description='run id, a unique beginning of one, or "latest"')
-    title: str = Field("", max_length=200, description="title of the report; the run's own when empty")
-
-    def check(self) -> None:
-        "A run is looked up when the report is made."
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #e9c06809
 def parse_value(
@@ -351,12 +338,12 @@ def _prices(run: RunRecord, settings: Settings, most: int = 6) -> "pd.DataFrame 
     return pd.DataFrame(bars.close, index=bars.index, columns=list(bars.symbols)) if same and len(bars.symbols) <= most else None
 
 
-def _render(run: RunRecord, result: "Result", path: Path, title: str, settings: Settings) -> Path:
+def _render(run: RunRecord, result: "Result", path: Path, title: str, settings: Settings, **options: Any) -> Path:
     "Write the report of a run that is as `run` says."
     from dataclasses import replace
 
     shown = replace(result, manifest=result.manifest | {"status": run.status})
-    return Path(shown.tearsheet(path, title=title or None, prices=_prices(run, settings)))
+    return Path(shown.tearsheet(path, title=title or None, prices=_prices(run, settings), **options))
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #6e1233c3
 def _record(job: str, config: BaseModel, work: Callable[[RunRecord], "Result"], settings: Settings, tearsheet: bool) -> "tuple[Result, RunRecord]":
@@ -471,36 +458,6 @@ def replay_run(
     if not run.journal.is_file():
         raise DataError(f"run {run.run_id!r} has no journal (job {run.job!r}); only live sessions have one; name one from `qt runs list --job live`.")
     return run, replay_journal(run.journal)
-
-# %% ../../nbs/pipelines/01_tasks.ipynb #39a40815
-def load_run(
-    config: TearsheetConfig,  # the request
-    *,
-    settings: Settings | None = None,  # the workspace; the nearest one when None
-) -> "tuple[RunRecord, Result]":  # the run, and what it had kept
-    "Find the run a report is about and read its result."
-    settings = settings or load_settings()
-    if config.run == "latest":
-        kept = [r for r in list_runs(status="completed", settings=settings) if (r.folder / "account.parquet").is_file()]
-        run = kept[0] if kept else record_backtest(BacktestConfig.model_validate({}), settings=settings)[1]
-    else:
-        run = find_run(config.run, settings=settings)
-    if run.status != "completed" or not (run.folder / "account.parquet").is_file():
-        raise DataError(f"run {run.run_id!r} holds no result (job {run.job!r}, status {run.status}); a report needs a completed back-test or session; "
-                        "name one from `qt runs list`.")
-    return run, read_result(run)
-
-
-def run_tearsheet(
-    config: TearsheetConfig,  # the request
-    *,
-    path: Path | None = None,  # the file; tearsheet.html in the folder of the run it is about when None
-    settings: Settings | None = None,  # the workspace; the nearest one when None
-) -> Path:  # the HTML file
-    "Write the report of a run."
-    settings = settings or load_settings()
-    run, result = load_run(config, settings=settings)
-    return _render(run, result, path or run.tearsheet, config.title or run.manifest["parameters"].get("title", ""), settings)
 
 # %% ../../nbs/pipelines/01_tasks.ipynb #6088d52a
 def open_lake(

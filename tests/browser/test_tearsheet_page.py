@@ -11,8 +11,8 @@ from browser import Browser, Page
 from test_site import FIGURES
 from test_tearsheet import HOSTILE, prices_of, sample_run
 
-CHARTS = ["equity", "equity-log", "drawdown", "monthly", "yearly", "histogram", "rolling-sharpe", "rolling-volatility", "exposure", "turnover", "weights",
-          "price-0", "price-1"]
+CHARTS = ["equity", "equity-log", "drawdown", "monthly", "yearly", "rolling-sharpe", "rolling-volatility", "rolling-beta", "histogram", "horizons", "exposure",
+          "turnover", "weights", "price-0", "price-1", "cost", "waterfall", "crises"]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_paper_cuts_no_chart(sheet: Path, browser: Browser) -> None:
     with browser.open(sheet.as_uri(), width=1300) as page:
         drawn(page)
         document = base64.b64decode(page.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
-        assert 5 <= len(re.findall(rb"/Type\s*/Page\b", document)) <= 14
+        assert 5 <= len(re.findall(rb"/Type\s*/Page\b", document)) <= 24
         page.call("Emulation.setEmulatedMedia", media="print")
         page.call("Emulation.setDeviceMetricsOverride", width=703, height=1000, deviceScaleFactor=1, mobile=False)
         page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
@@ -81,8 +81,21 @@ def test_paper_cuts_no_chart(sheet: Path, browser: Browser) -> None:
 
 def test_a_day_and_an_idle_run(tmp_path: Path, browser: Browser) -> None:
     """Pages with few or no charts have no errors either."""
-    for days, charts in ((1, 0), (60, 6)):
+    for days, charts in ((1, 0), (60, 8)):
         path = Path(sample_run(days, trades=False).tearsheet(tmp_path / f"{days}.html"))
         with browser.open(path.as_uri()) as page:
             assert drawn(page) == ["good"] * charts if charts else page.evaluate(FIGURES) == []
             assert page.errors == [] and page.outside == []
+
+
+def test_a_table_as_csv(sheet: Path, browser: Browser) -> None:
+    """What a spreadsheet might take for a formula becomes text; numbers stay numbers."""
+    with browser.open(sheet.as_uri(), width=1300) as page:
+        made = page.evaluate("""(() => {
+            const table = document.createElement("table");
+            for (const text of ["=cmd()", "+1-1", "@SUM(A1)", "-2+3", "\u22121.50%", "-3", "a \\"b\\", c"]) table.insertRow().insertCell().textContent = text;
+            return window.qtnbCsv(table).split("\\r\\n");
+        })()""")
+        assert made == ['"\'=cmd()"', '"\'+1-1"', '"\'@SUM(A1)"', '"\'-2+3"', '"-1.50%"', '"-3"', '"a ""b"", c"', ""]
+        buttons = page.evaluate("document.querySelectorAll('button.csv').length")
+        assert buttons > 15 and page.errors == []
