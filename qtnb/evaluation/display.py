@@ -15,8 +15,9 @@ from typing import Any
 
 from bokeh import __version__ as bokeh_version
 from bokeh.core.json_encoder import serialize_json
+from bokeh.core.serialization import Serializer
+from bokeh.document import Document
 from bokeh.embed.bundle import bundle_for_objs_and_resources
-from bokeh.embed.util import OutputDocumentFor
 from bokeh.models import UIElement
 from bokeh.resources import Resources
 
@@ -39,8 +40,9 @@ def figure_document(
     figures: Sequence[UIElement],  # figures that share one document, and so may share sources and ranges
 ) -> tuple[dict[str, Any], list[str]]:  # the document as JSON-able values; the id of each figure in it
     "Serialise figures with ids that depend on nothing but the figures."
-    with OutputDocumentFor(list(figures), always_new=True) as document:
-        data, roots = json.loads(serialize_json(document.to_json(deferred=False))), [f.id for f in figures]
+    document: Any = Document().to_json(deferred=False)
+    document["roots"] = Serializer(deferred=False).encode(list(figures))
+    data, roots = json.loads(serialize_json(document)), [f.id for f in figures]
     names: dict[str, str] = {}
 
     def rename(node: Any) -> Any:

@@ -87,12 +87,11 @@ def _thin(frame: pd.DataFrame, points: int = _POINTS) -> pd.DataFrame:
     if len(frame) <= points:
         return frame
     values, edges = frame.iloc[:, 0].to_numpy(), np.linspace(0, len(frame), points // 2 + 1).astype(int)
-    rows = {0, len(frame) - 1}
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
-        part = values[a:b]
-        if not np.isnan(part).all():
-            rows |= {a + int(np.nanargmin(part)), a + int(np.nanargmax(part))}
-    return frame.iloc[sorted(rows)]
+    stretch, kept = np.repeat(np.arange(len(edges) - 1), np.diff(edges)), [np.array([0, len(frame) - 1])]
+    for extreme in (np.fmin, np.fmax):
+        found = np.flatnonzero(values == extreme.reduceat(values, edges[:-1])[stretch])
+        kept.append(found[np.unique(stretch[found], return_index=True)[1]])  # the first of equals; none where all are missing
+    return frame.iloc[np.unique(np.concatenate(kept))]
 
 
 def _source(frame: pd.DataFrame, dtype: type = np.float32) -> ColumnDataSource:
