@@ -4977,8 +4977,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'qtnb/evaluation/sections.py'),
                                           'qtnb.evaluation.sections.months_section': ( 'evaluation/sections.html#months_section',
                                                                                        'qtnb/evaluation/sections.py'),
-                                          'qtnb.evaluation.sections.participation': ( 'evaluation/sections.html#participation',
-                                                                                      'qtnb/evaluation/sections.py'),
                                           'qtnb.evaluation.sections.rolling_section': ( 'evaluation/sections.html#rolling_section',
                                                                                         'qtnb/evaluation/sections.py'),
                                           'qtnb.evaluation.sections.stress_section': ( 'evaluation/sections.html#stress_section',

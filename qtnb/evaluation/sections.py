@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['certainty_table', 'interval_table', 'headline_section', 'growth_section', 'months_section', 'rolling_section',
-           'distribution_section', 'exposures_section', 'trades_section', 'participation', 'costs_section',
-           'market_table', 'attribution_section', 'stress_section', 'figures_section', 'manifest_section',
-           'definitions_section']
+           'distribution_section', 'exposures_section', 'trades_section', 'costs_section', 'market_table',
+           'attribution_section', 'stress_section', 'figures_section', 'manifest_section', 'definitions_section']
 
 # %% ../../nbs/evaluation/50_sections.ipynb #b6ac24da
 import math
@@ -24,10 +23,12 @@ from .attribution_plots import waterfall_figure
 from .crises import crisis_table, split_table, worst_windows
 from .definitions import METRICS, SOURCES, format_value
 from .deflation import deflated_sharpe_ratio, minimum_track_record_length, sharpe_deviation
+from .exposures import capacity
 from .factors import fit_factors
 from .parts import Panel, Table, calendar_tables, figure_tables, flat_facts, growth_panels, headline, holding_panels
 from .parts import price_panels, risk_panels, trade_tables, trading_tables
 from .performance import bootstrap_interval, excess_kurtosis, monthly_table, skewness, turnover
+from .returns import period_rate
 from .sheet import Section, Sheet
 
 # %% ../../nbs/evaluation/50_sections.ipynb #9f88600a
@@ -212,30 +213,16 @@ def trades_section(
     return Section("trades", "Trades", panels=_told(sheet, panels, "trades"), tables=[replace(t, kind="wide") if t.caption in broad else t for t in tables])
 
 # %% ../../nbs/evaluation/50_sections.ipynb #e509cc51
-def participation(
-    fills: pd.DataFrame,  # fills with ts, symbol, quantity
-    volumes: pd.DataFrame,  # traded volume of the market per symbol, base units, indexed by ts, shape (T, N)
-) -> pd.Series:  # share of the volume of the last row at or before each fill; NaN where there is none, shape (F,)
-    "How much of the market's volume each fill took."
-    index = pd.DatetimeIndex(volumes.index)
-    rows = index.searchsorted(pd.DatetimeIndex(fills["ts"]), side="right") - 1
-    columns = volumes.columns.get_indexer(fills["symbol"])
-    known = (rows >= 0) & (columns >= 0)
-    there = np.where(known, volumes.to_numpy(dtype=float)[np.maximum(rows, 0), np.maximum(columns, 0)], math.nan)
-    return pd.Series(fills["quantity"].to_numpy(dtype=float) / np.where(there > 0, there, math.nan), index=fills.index, name="participation")
-
-
 def _capacity(sheet: Sheet) -> Table | None:
     "The table of participation; None without volumes."
     if sheet.options.volumes is None:
         return None
-    share = participation(sheet.run.fills, sheet.options.volumes).dropna()
-    if len(share) == 0:
+    found = capacity(sheet.run.fills, sheet.run.account["equity"], sheet.options.volumes)
+    if not found["value_known"] > 0.0:
         return Table("Capacity", [], [], "`volumes` has no row at or before a fill of its symbol.")
-    high, size = float(share.quantile(0.95)), float(sheet.curve.mean())
-    rows = [["Median share of the bar's volume", f"{share.median():.3%}"], ["95% quantile of that share", f"{high:.3%}"],
-            ["Largest share", f"{share.max():.3%}"], ["Mean account value", format_value(size, "money")],
-            ["Account value at which the 95% quantile is 10%", format_value(size * 0.10 / high, "money")]]
+    rows = [["Median share of the usual volume", f"{found['participation_median']:.3%}"],
+            ["95% of the traded value kept below", f"{found['participation_high']:.3%}"], ["Largest share", f"{found['participation_max']:.3%}"], ["Traded value with a known volume", f"{found['value_known']:.1%}"],
+            ["Account value at which 5% of it would take a tenth", format_value(found["capacity"], "money")]]
     return Table("Capacity", ["", "Value"], rows)
 
 
@@ -256,26 +243,23 @@ def costs_section(
     rows = [[f"{extra:,.0f} bps", format_value(gain, "percent"), format_value(ratio, "number")] for extra, gain, ratio in sheet_costs.itertuples()]
     tables = [t for t in trade_tables(sheet.run) if t.caption == "Costs by kind"] + [t for t in trading_tables(sheet.run) if t.caption == "Execution"]
     tables.append(Table("If trading had cost more", ["", "Mean return a year", "Sharpe ratio"], rows))
-    capacity = _capacity(sheet)
-    return Section("costs", "Costs and capacity", panels=panels, tables=tables + ([capacity] if capacity is not None else []))
+    room = _capacity(sheet)
+    return Section("costs", "Costs and capacity", panels=panels, tables=tables + ([room] if room is not None else []))
 
 # %% ../../nbs/evaluation/50_sections.ipynb #7751246b
 def market_table(
     sheet: Sheet,  # what is known
 ) -> Table | None:  # alpha, beta, correlation and what they explain; None without a benchmark or with fewer than ten common returns
     "The returns split into the benchmark's part and the rest."
-    if sheet.benchmark is None:
+    if sheet.benchmark is None or sheet.theirs is None:
         return None
-    both = pd.DataFrame({"own": sheet.returns, "theirs": sheet.benchmark.pct_change(fill_method=None)}).dropna()
-    own, theirs = both["own"].to_numpy(), both["theirs"].to_numpy()
-    if len(both) < 10 or not theirs.std() > 1e-12:
+    figures, common = sheet.figures, sheet.returns[sheet.theirs.notna().to_numpy()]
+    if len(common) < 10 or not math.isfinite(figures.get("beta", math.nan)):
         return None
-    beta = float(np.cov(own, theirs)[0, 1] / theirs.var(ddof=1))
-    mean, market = float(own.mean()) * sheet.per_year, float(theirs.mean()) * sheet.per_year
-    r = float(np.corrcoef(own, theirs)[0, 1]) if own.std() > 1e-12 else math.nan
-    rows = [["Mean return a year", f"{mean:.2%}"], [f"Beta times {sheet.benchmark.name}", f"{beta * market:.2%}"],
-            ["Alpha, the rest", f"{mean - beta * market:.2%}"],
-            ["Beta", f"{beta:.2f}"], ["Correlation", format_value(r, "number")], ["Explained (R squared)", format_value(r * r, "percent")]]
+    mean = (float(common.mean()) - period_rate(float(sheet.run.metrics["risk_free"]), sheet.per_year)) * sheet.per_year
+    alpha, shown = figures["alpha"], {"beta": "number", "correlation": "number", "r_squared": "percent"}
+    rows = [["Mean return a year, above the risk-free rate", f"{mean:.2%}"], [f"Beta times that of {sheet.benchmark.name}", f"{mean - alpha:.2%}"],
+            ["Alpha, the rest", f"{alpha:.2%}"], *([METRICS[n][0], format_value(figures[n], unit)] for n, unit in shown.items())]
     return Table("Against the benchmark", ["", "Value"], rows)
 
 # %% ../../nbs/evaluation/50_sections.ipynb #41d36774
