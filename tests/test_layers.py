@@ -48,7 +48,7 @@ THIRD_PARTY = {
     "risk": PLAIN | {"bokeh", "scipy"},
     "evaluation": PLAIN | {"bokeh", "IPython", "jinja2", "markupsafe", "pyarrow", "scipy", "statsmodels"},
     "strategies": PLAIN | {"numba", "sklearn", "statsmodels", "threadpoolctl"},
-    "reporting": PLAIN | {"bokeh", "IPython", "ipywidgets", "jinja2"},
+    "reporting": PLAIN | {"bokeh", "fastapi", "IPython", "ipywidgets", "jinja2", "uvicorn"},
     "backtest": PLAIN | {"bokeh", "cloudpickle", "distributed", "numba", "optuna", "pyarrow", "scipy", "tqdm"},
     "live": PLAIN | {"tqdm"},
     "pipelines": PLAIN | {"ipykernel", "jupyter_client", "nbclient", "nbformat", "papermill", "pyarrow", "tqdm", "yaml", "zmq"},

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .dashboard_command import dashboard
 from .data_commands import data_app, fetch_app
 from .plugin_commands import new_app, plugins_app
 from .sweep_command import sweep
@@ -35,6 +36,7 @@ for _name, _group in {"job": job_app, "runs": runs_app, "config": config_app, "f
     app.add_typer(_group, name=_name)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(new_app, name="new")
+app.command("dashboard", epilog="The token comes from QTNB_SERVER_TOKEN; without one a new token is shown on the terminal.")(dashboard)
 app.command("sweep", epilog="The same command again goes on with a sweep that was interrupted.")(sweep)
 
 # %% ../../nbs/api/10_cli.ipynb #76ad5616

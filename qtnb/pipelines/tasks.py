@@ -390,6 +390,7 @@ def _session(config: LiveConfig, twin: "Backtest", whole: int, journal: Path, se
     from qtnb.core.book import Book
     from qtnb.evaluation.results import make_result
     from qtnb.live.adapters.paper import PaperVenue
+    from qtnb.live.commands import Mailbox
     from qtnb.live.data_streams import ReplayStream
     from qtnb.live.exec_engine import LiveSession, SessionOptions
     from qtnb.live.state_store import SqliteJournal
@@ -399,9 +400,10 @@ def _session(config: LiveConfig, twin: "Backtest", whole: int, journal: Path, se
     facts = {"result_id": twin.result_id, "data_fingerprint": bars.fingerprint(), "seed": config.seed, "bars": len(bars)}
     book = Book(known, cash=config.cash, base_currency=settings.base_currency)
     options = SessionOptions(max_seconds=config.max_seconds, progress=progress)
-    with closing(SqliteJournal(journal)) as opened:
+    with closing(SqliteJournal(journal)) as opened, Mailbox(journal.with_name("commands.sqlite")) as mailbox:
         stream = ReplayStream(bars, pace=config.pace, actions=twin.actions)
-        session = LiveSession(strategy, stream, venue=venue, book=book, journal=opened, run_id=twin.result_id, seed=config.seed, facts=facts, options=options)
+        session = LiveSession(strategy, stream, venue=venue, book=book, journal=opened, run_id=twin.result_id, seed=config.seed, facts=facts, options=options,
+                              mailbox=mailbox)
         found = session.run()
     if len(found.account) < whole:
         ended = f"the session ended after {len(found.account)} of {whole} instants ({found.manifest['stopped']}, max_bars={config.max_bars})"
