@@ -6,7 +6,7 @@
 __all__ = ['MOST_BYTES', 'Severity', 'one_line', 'many_lines', 'Grid', 'Attachment', 'cell_text', 'grid_csv', 'Message',
            'message_text', 'message_json', 'message_from_json', 'mask_message', 'digest']
 
-# %% ../../nbs/reporting/00_messages.ipynb #55a34ac8
+# %% ../../nbs/reporting/00_messages.ipynb #3ad3164e
 import base64
 import csv
 import hashlib
@@ -24,7 +24,7 @@ from ..utils.files import safe_name
 from ..utils.logging import MASK, scrub, with_passwords
 from ..utils.time import format_ns
 
-# %% ../../nbs/reporting/00_messages.ipynb #d93d0047
+# %% ../../nbs/reporting/00_messages.ipynb #3bcd1a89
 class Severity(StrEnum):
     "How soon a message should be read."
 
@@ -38,7 +38,7 @@ class Severity(StrEnum):
         "0 for info to 3 for urgent."
         return list(Severity).index(self)
 
-# %% ../../nbs/reporting/00_messages.ipynb #ce3ba927
+# %% ../../nbs/reporting/00_messages.ipynb #513fe081
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp", "Cs"}  # control, format (direction marks too), line and paragraph separators, half characters
 
 
@@ -61,7 +61,7 @@ def many_lines(
     clean = "".join(c if c in "\n\t" or unicodedata.category(c) not in _UNSEEN else " " for c in plain)
     return clean if len(clean) <= limit else f"{clean[:limit]}\n... ({len(clean) - limit} characters were left out)"
 
-# %% ../../nbs/reporting/00_messages.ipynb #7cec5a79
+# %% ../../nbs/reporting/00_messages.ipynb #43d31af8
 @dataclass(frozen=True, slots=True)
 class Grid:
     "A small table."
@@ -93,7 +93,7 @@ class Attachment:
         if not re.fullmatch(r"[a-z]+/[A-Za-z0-9.+-]+", self.mime):
             raise ConfigError(f"type of the attachment {self.name!r} was {self.mime!r}; it must read like 'text/csv'; give such a type.")
 
-# %% ../../nbs/reporting/00_messages.ipynb #eea5b9aa
+# %% ../../nbs/reporting/00_messages.ipynb #d0cbfdf2
 def cell_text(
     value: object,  # a cell
 ) -> str:  # as it is shown; "" for None, "n/a" for NaN
@@ -124,7 +124,7 @@ def grid_csv(
     writer.writerows([[_safe_cell(c) for c in row] for row in grid.rows])
     return Attachment(name, out.getvalue().encode("utf-8-sig"), "text/csv")
 
-# %% ../../nbs/reporting/00_messages.ipynb #255f2b30
+# %% ../../nbs/reporting/00_messages.ipynb #9842ae66
 MOST_BYTES = 10_000_000  # of all attachments of a message: what mail servers accept
 
 
@@ -172,7 +172,7 @@ class Message:
         "The time in words, UTC; empty before it is posted."
         return f"{format_ns(self.ts)[:19].replace('T', ' ')} UTC" if self.ts else ""
 
-# %% ../../nbs/reporting/00_messages.ipynb #1f5d925a
+# %% ../../nbs/reporting/00_messages.ipynb #9a0ba55d
 def _grid_lines(grid: Grid) -> list[str]:
     "A table in plain text: words to the left, numbers to the right."
     cells = [[str(c) for c in grid.columns], *[[cell_text(c) for c in row] for row in grid.rows]]
@@ -196,7 +196,7 @@ def message_text(
     parts.append([f"attached: {a.name} ({len(a.data):,} bytes)" for a in message.attachments])
     return "\n\n".join("\n".join(part) for part in parts if part)
 
-# %% ../../nbs/reporting/00_messages.ipynb #64a003f5
+# %% ../../nbs/reporting/00_messages.ipynb #34ac00a0
 def _plain(cell: Any) -> Any:
     "A cell that JSON can hold; NaN as None, because JSON has no such number."
     if isinstance(cell, float) and not math.isfinite(cell):
@@ -223,7 +223,7 @@ def message_from_json(
     files = tuple(Attachment(a["name"], base64.b64decode(a["data"]), a["mime"]) for a in values["attachments"])
     return Message(**{**values, "facts": tuple((n, v) for n, v in values["facts"]), "tables": tables, "attachments": files})
 
-# %% ../../nbs/reporting/00_messages.ipynb #5ef8a04a
+# %% ../../nbs/reporting/00_messages.ipynb #ac4a5385
 def mask_message(
     message: Message,  # the message
     secrets: Iterable[str] = (),  # values to mask besides those of the environment
@@ -245,7 +245,7 @@ def mask_message(
     return replace(message, title=clean(message.title), body=clean(message.body), key=clean(message.key), html=clean(message.html), tables=tables,
                    facts=facts, attachments=tuple(map(file, message.attachments)))
 
-# %% ../../nbs/reporting/00_messages.ipynb #75d92377
+# %% ../../nbs/reporting/00_messages.ipynb #5ae6ef69
 def digest(
     messages: Sequence[Message],  # at least one, in order of time
     why: str,  # why they were held: "quiet hours"
@@ -261,5 +261,6 @@ def digest(
         size += len(file.data)
         files += [file] if size <= MOST_BYTES else []
     uid = hashlib.sha256("|".join(m.uid for m in messages).encode()).hexdigest()[:20]
-    return Message(f"{len(messages)} messages held ({why}); worst: {worst.title}", worst.severity, "digest", (("messages", str(len(messages))), ("held for", why)),
-                   body, (grid,), tuple(files), "digest", ts=messages[-1].ts, uid=uid)
+    facts = (("messages", str(len(messages))), ("held for", why))
+    return Message(f"{len(messages)} messages held ({why}); worst: {worst.title}", worst.severity, "digest", facts, body,
+                   (grid,), tuple(files), "digest", ts=messages[-1].ts, uid=uid)
