@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_lines', 'Spool', 'DurableSpool']
 
-# %% ../../nbs/reporting/04_spool.ipynb #77ea14d6
+# %% ../../nbs/reporting/04_spool.ipynb #1f98191b
 import fcntl
 import json
 import os
@@ -19,7 +19,7 @@ from ..core.errors import StorageError
 from .messages import Message, message_from_json, message_json
 from ..utils.files import ensure_folder
 
-# %% ../../nbs/reporting/04_spool.ipynb #f234e439
+# %% ../../nbs/reporting/04_spool.ipynb #d606abd3
 def read_lines(
     data: bytes,  # content of a spool file
 ) -> dict[str, tuple[Message, list[str]]]:  # by uid, in the order they were put: message, channels that owe it
@@ -37,7 +37,7 @@ def read_lines(
                 owed[fact["uid"]] = (owed[fact["uid"]][0], left)
     return {uid: (message, lanes) for uid, (message, lanes) in owed.items() if lanes}
 
-# %% ../../nbs/reporting/04_spool.ipynb #24d3f240
+# %% ../../nbs/reporting/04_spool.ipynb #24961e61
 def _lock(path: Path, flags: int) -> int | None:
     "Open and lock a file; None when another process holds it or it is gone."
     try:
@@ -54,8 +54,8 @@ def _lock(path: Path, flags: int) -> int | None:
     return None
 
 
-class Spool:
-    "Messages that are owed, in a folder."
+class _SpoolFile:
+    "A file of its own in the folder of the spool."
 
     def __init__(
         self,
@@ -91,6 +91,21 @@ class Spool:
         except OSError as error:
             os.ftruncate(self._handle, before)
             raise StorageError(f"spool file {str(self.path)!r} could not be written ({error.strerror or error}); make room.") from None
+
+    def close(self) -> int:  # number of messages that are still owed
+        "Let go of the file; it is removed when nothing is owed, and stays for the next process otherwise."
+        with self._guard:
+            if self._handle is None:
+                return len(self.owed)
+            if not self.owed:
+                self.path.unlink(missing_ok=True)
+            os.close(self._handle)
+            self._handle = None
+            return len(self.owed)
+
+# %% ../../nbs/reporting/04_spool.ipynb #176da984
+class Spool(_SpoolFile):
+    "Messages that are owed, in a folder."
 
     def put(
         self,
@@ -136,7 +151,7 @@ class Spool:
             os.close(old)
             self.most_bytes = max(self.most_bytes, 2 * os.fstat(self._handle).st_size)
 
-# %% ../../nbs/reporting/04_spool.ipynb #d91e80eb
+# %% ../../nbs/reporting/04_spool.ipynb #a3baed7b
 class DurableSpool(Spool):
     "A spool that takes over what dead processes left."
 
@@ -161,14 +176,3 @@ class DurableSpool(Spool):
             handle = None if path == self.path else _lock(path, os.O_RDWR)
             if handle is not None:
                 yield path, handle
-
-    def close(self) -> int:  # number of messages that are still owed
-        "Let go of the file; it is removed when nothing is owed, and stays for the next process otherwise."
-        with self._guard:
-            if self._handle is None:
-                return len(self.owed)
-            if not self.owed:
-                self.path.unlink(missing_ok=True)
-            os.close(self._handle)
-            self._handle = None
-            return len(self.owed)
