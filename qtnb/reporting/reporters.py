@@ -6,7 +6,7 @@
 __all__ = ['REPORTERS', 'Reporter', 'reporter_fault', 'make_reporter', 'ConsoleReporter', 'FileReporter', 'sign_webhook',
            'WebhookReporter', 'slack_text', 'slack_payload', 'SlackReporter', 'MailOptions', 'mail_of', 'MailReporter']
 
-# %% ../../nbs/reporting/03_reporters.ipynb #d28a2c35
+# %% ../../nbs/reporting/03_reporters.ipynb #9fcbd040
 import base64
 import hashlib
 import hmac
@@ -29,9 +29,10 @@ from ..core.errors import ConfigError
 from ..core.registry import Registry
 from .messages import Grid, Message, message_json, message_text, one_line
 from .posting import DeliveryError, check_url, is_loopback, post
+from .templates import message_page
 from ..utils.files import ensure_folder
 
-# %% ../../nbs/reporting/03_reporters.ipynb #dc813ef1
+# %% ../../nbs/reporting/03_reporters.ipynb #106436d4
 class Reporter(BaseModel):
     "A channel, by its options; subclasses add options and `deliver`."
 
@@ -71,7 +72,7 @@ def make_reporter(
     "Make a reporter by name; one readable `ConfigError` for the first wrong option."
     return parse_model(REPORTERS.get(kind), options, kind=f"option of the reporter {kind!r}")
 
-# %% ../../nbs/reporting/03_reporters.ipynb #b1a2d320
+# %% ../../nbs/reporting/03_reporters.ipynb #3506fbd6
 class ConsoleReporter(Reporter):
     "Plain text to standard error."
 
@@ -104,7 +105,7 @@ class FileReporter(Reporter):
             raise DeliveryError(f"the file cannot be written ({error.strerror or type(error).__name__}).") from None
         return "written"
 
-# %% ../../nbs/reporting/03_reporters.ipynb #d8442c6e
+# %% ../../nbs/reporting/03_reporters.ipynb #c5652772
 def sign_webhook(
     secret: str,  # "whsec_" and base64, or any text
     uid: str,  # name of the message
@@ -164,7 +165,7 @@ class WebhookReporter(_Posting):
         self._post(message, content, headers)
         return "taken"
 
-# %% ../../nbs/reporting/03_reporters.ipynb #a4ffb8d0
+# %% ../../nbs/reporting/03_reporters.ipynb #f2634111
 def slack_text(
     text: object,  # any text
     limit: int = 3_000,  # most characters after escaping
@@ -225,7 +226,7 @@ class SlackReporter(_Posting):
             raise DeliveryError("the answer was not Slack's 'ok'; something between here and Slack may have answered.")
         return "ok"
 
-# %% ../../nbs/reporting/03_reporters.ipynb #5af662bf
+# %% ../../nbs/reporting/03_reporters.ipynb #5a6e25be
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
 
 
@@ -277,14 +278,13 @@ def mail_of(
     if message.severity == "urgent":
         mail["Importance"] = "high"
     mail.set_content(f"{message_text(message)}\n\n{message.when}\n")
-    if message.html:
-        mail.add_alternative(message.html, subtype="html")
+    mail.add_alternative(message.html or message_page(message), subtype="html")
     for file in message.attachments:
         main, _, sub = file.mime.partition("/")
         mail.add_attachment(file.data, maintype=main, subtype=sub, filename=file.name)
     return mail
 
-# %% ../../nbs/reporting/03_reporters.ipynb #78b7d8c5
+# %% ../../nbs/reporting/03_reporters.ipynb #4c7c9d75
 def _smtp_fault(error: BaseException, seconds: float) -> DeliveryError:
     "An error of the mail server in known words."
     code = getattr(error, "smtp_code", None)
