@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     postgres_url: Secret = Field(None, description="Postgres URL with its password")
     redis_url: Secret = Field(None, description="Redis URL with its password")
     server_token: Secret = Field(None, description="token of the REST server")
+    slack_webhook_url: Secret = Field(None, description="address of a Slack incoming webhook")
+    webhook_url: Secret = Field(None, description="address of a webhook")
+    webhook_secret: Secret = Field(None, description="key with which posts to the webhook are signed")
+    smtp_password: Secret = Field(None, description="password of the mail server")
+    ping_url: Secret = Field(None, description="address of the dead-man's ping")
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STYLE', 'Bars', 'message_page']
 
-# %% ../../nbs/reporting/01_templates.ipynb #d294d1da
+# %% ../../nbs/reporting/01_templates.ipynb #636665cd
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .messages import Grid, Message, cell_text
 if TYPE_CHECKING:
     import jinja2
 
-# %% ../../nbs/reporting/01_templates.ipynb #b1cc99a4
+# %% ../../nbs/reporting/01_templates.ipynb #304ad970
 _LIGHT, _DARK = TOKENS["light"], TOKENS["dark"]
 _EDGE = {"info": _LIGHT["accent"], "warning": "#b07d00", "error": "#c0392b", "urgent": "#a30d2d"}
 STYLE = f"""
@@ -33,7 +33,7 @@ table {{ border-collapse: collapse; width: 100%; font-size: 14px; font-variant-n
 th, td {{ padding: 5px 10px 5px 0; border-bottom: 1px solid {_LIGHT["line"]}; text-align: left; vertical-align: top; }}
 th {{ color: {_LIGHT["muted"]}; font-weight: 500; }}
 .facts th {{ width: 38%; }} .facts td {{ overflow-wrap: anywhere; }}
-.num {{ text-align: right; white-space: nowrap; padding-right: 0; padding-left: 10px; }}
+.num {{ text-align: right; white-space: nowrap; padding-left: 10px; }} .num:last-child {{ padding-right: 0; }} .scroll td:first-child {{ white-space: nowrap; }}
 .down {{ color: {_LIGHT["bad"]}; }}
 .scroll {{ overflow-x: auto; margin-bottom: 14px; }}
 .bars td {{ border: 0; padding: 0 1px; vertical-align: bottom; }} .bars .low td {{ vertical-align: top; }}
@@ -50,7 +50,7 @@ th {{ color: {_LIGHT["muted"]}; font-weight: 500; }}
   tr {{ break-inside: avoid; }} .scroll {{ overflow: visible; }} }}
 """
 
-# %% ../../nbs/reporting/01_templates.ipynb #63140e1f
+# %% ../../nbs/reporting/01_templates.ipynb #b66aad11
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark">
@@ -82,7 +82,7 @@ def _template() -> "jinja2.Template":
 
     return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(_PAGE.replace("STYLE", STYLE))
 
-# %% ../../nbs/reporting/01_templates.ipynb #91bcb593
+# %% ../../nbs/reporting/01_templates.ipynb #cfabf9fa
 _NUMBER = re.compile(r"[+-]?[0-9][0-9,]*(\.[0-9]+)?%?")
 
 
