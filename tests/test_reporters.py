@@ -317,7 +317,7 @@ def test_no_title_adds_a_header(title: str) -> None:
     options = MailOptions(host="localhost", security="none", sender="a@b.c", to=("x@y.z",))
     raw = bytes(mail_of(Message(title).stamped(NOW, 1), options))
     names = [line.split(b":")[0] for line in raw.split(b"\n\n")[0].split(b"\n") if not line.startswith((b" ", b"\t"))]
-    expected = "Subject From To Date Message-ID Auto-Submitted X-Qtnb-Kind Content-Type Content-Transfer-Encoding MIME-Version"
+    expected = "Subject From To Date Message-ID Auto-Submitted X-Qtnb-Kind MIME-Version Content-Type"
     assert b" ".join(names).decode() == expected
 
 
@@ -638,3 +638,45 @@ def test_the_spool_is_for_its_owner_only(tmp_path: Path) -> None:
     assert spool.path.stat().st_mode & 0o077 == 0 and (tmp_path / "spool").stat().st_mode & 0o077 == 0
     assert os.listdir(tmp_path / "spool") == [spool.path.name]
     spool.close()
+
+
+# -- a workspace that tells people -----------------------------------------------------------------------------------------
+
+
+JOB = {
+    "cells": [
+        {"cell_type": "code", "id": "one", "metadata": {"tags": ["parameters"]}, "execution_count": None, "outputs": [], "source": ["n = 1"]},
+        {"cell_type": "code", "id": "two", "metadata": {}, "execution_count": None, "outputs": [], "source": ["raise ValueError('<!channel> no rows')"]},
+    ],
+    "metadata": {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
+
+
+@pytest.mark.slow
+def test_a_failing_job_is_told_and_stays_what_it_is(serve, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The channel hears of the job and its cell; a channel that fails, or a file that is wrong, changes nothing of the job's end."""
+    from qtnb.config.settings import load_settings
+    from qtnb.core.errors import JobError
+    from qtnb.pipelines.jobs import run_job
+    from qtnb.pipelines.runs import list_runs
+
+    server = serve(answers(404, b"no_service"))
+    monkeypatch.setenv("QTNB_SLACK_WEBHOOK_URL", server.url)
+    loaded = load_settings(workspace=workspace)
+    for folder in (loaded.jobs, loaded.configs):
+        folder.mkdir(parents=True, exist_ok=True)
+    (loaded.jobs / "broken.ipynb").write_text(json.dumps(JOB))
+    told = workspace / "told.jsonl"
+    texts = [f"channels:\n  desk: {{reporter: slack, url: '${{slack_webhook_url}}'}}\n  file: {{reporter: file, path: {told}}}\n", "channels: nonsense\n"]
+    for text in texts:
+        (loaded.configs / "notify.yaml").write_text(text)
+        with pytest.raises(JobError, match="ValueError: <!channel> no rows"):
+            run_job("broken", settings=loaded, progress=False)
+    assert [r.status for r in list_runs(settings=loaded)] == ["failed", "failed"]
+    lines = [json.loads(line) for line in told.read_text().splitlines()]
+    assert [line["title"] for line in lines] == ["Job broken failed: ValueError", "Channel desk does not deliver"]
+    assert dict(lines[0]["facts"])["cell"] == "2" and lines[0]["body"] == "<!channel> no rows"
+    assert "&lt;!channel&gt; no rows" in server.calls[0][1].decode()
+    assert not [p for p in workspace.rglob("*") if p.is_file() and CANARY.encode() in p.read_bytes()]
