@@ -23,7 +23,7 @@ from .notifier import Notifier
 from .pacing import Backoff, QuietHours
 from .reporters import REPORTERS, Reporter, make_reporter
 
-# %% ../../nbs/reporting/09_notifications.ipynb #925f3d02
+# %% ../../nbs/reporting/09_notifications.ipynb #ae7b9f6f
 class QuietOptions(BaseModel):
     "Quiet hours in the file."
 
@@ -43,8 +43,8 @@ class ChannelOptions(BaseModel):
     reporter: str = Field(description="name of a reporter")
     least: Severity = Field(Severity.INFO, description="least severity that it wants")
     kinds: tuple[str, ...] = Field((), description="kinds that it wants; all when empty")
-    per_minute: float = Field(20.0, gt=0, le=60_000, description="messages in a minute, in the long run")
-    burst: int = Field(10, ge=1, description="messages at once")
+    per_minute: float | None = Field(None, gt=0, le=60_000, description="messages in a minute, in the long run; the reporter's usual rate when None")
+    burst: int | None = Field(None, ge=1, description="messages at once; what the reporter usually takes when None")
     attempts: int = Field(12, ge=1, description="most attempts for one message")
     expire_seconds: float = Field(172_800.0, gt=0, description="age from which on a message is given up")
     quiet: QuietOptions | None = Field(None, description="hours in which only urgent messages go")
@@ -82,8 +82,8 @@ def make_channel(
     rest = {k: v for k, v in options.items() if k not in own}
     reporter = make_reporter(parsed.reporter, **_resolved(name, REPORTERS.get(parsed.reporter), rest, secrets))
     quiet = None if parsed.quiet is None else QuietHours(**parsed.quiet.model_dump())
-    return Channel(name, reporter, parsed.least, parsed.kinds, parsed.per_minute, parsed.burst, quiet, Backoff(seed=sum(name.encode())), parsed.attempts,
-                   parsed.expire_seconds)
+    rate, burst = parsed.per_minute or reporter.usual_rate[0], parsed.burst or reporter.usual_rate[1]
+    return Channel(name, reporter, parsed.least, parsed.kinds, rate, burst, quiet, Backoff(seed=sum(name.encode())), parsed.attempts, parsed.expire_seconds)
 
 # %% ../../nbs/reporting/09_notifications.ipynb #70efe5a4
 NOTIFY = "notify.yaml"  # in the folder of configurations

@@ -104,7 +104,7 @@ def _delivered(box: Outbox, lane: Lane, chosen: tuple[list[Message], Message], s
         title, key = f"{count} messages were dropped on channel {lane.channel.name}", f"dropped:{lane.channel.name}"
         box.push(lane.channel.name, Message(title, Severity.WARNING, "channel", key=key).stamped(box.clock.now(), -count))
 
-# %% ../../nbs/reporting/06_notifier.ipynb #26251692
+# %% ../../nbs/reporting/06_notifier.ipynb #da4c7de6
 def _failed(box: Outbox, lane: Lane, chosen: tuple[list[Message], Message], error: DeliveryError) -> None:
     "Wait, or give up."
     name, rules = lane.channel.name, lane.channel
@@ -115,7 +115,7 @@ def _failed(box: Outbox, lane: Lane, chosen: tuple[list[Message], Message], erro
     old = box.clock.now() - chosen[1].ts > rules.expire_seconds * 1e9
     over = not error.retry or lane.tries >= rules.attempts or old
     for message in chosen[0]:
-        box.note("given up" if over else "failed", message, name, f"{error} (attempt {lane.tries})")
+        box.note("given up" if over else "failed", message, name, f"{str(error).rstrip('.')}, attempt {lane.tries}")
     if over:
         box.remove(lane, chosen[0])
     if (over or lane.failures >= 3) and not lane.reported:

@@ -6,7 +6,7 @@
 __all__ = ['REPORTERS', 'Reporter', 'reporter_fault', 'make_reporter', 'ConsoleReporter', 'FileReporter', 'sign_webhook',
            'WebhookReporter', 'slack_text', 'slack_payload', 'SlackReporter', 'MailOptions', 'mail_of', 'MailReporter']
 
-# %% ../../nbs/reporting/03_reporters.ipynb #9fcbd040
+# %% ../../nbs/reporting/03_reporters.ipynb #91ace602
 import base64
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ import sys
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, ClassVar, Literal, TextIO
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -32,11 +32,13 @@ from .posting import DeliveryError, check_url, is_loopback, post
 from .templates import message_page
 from ..utils.files import ensure_folder
 
-# %% ../../nbs/reporting/03_reporters.ipynb #106436d4
+# %% ../../nbs/reporting/03_reporters.ipynb #48921012
 class Reporter(BaseModel):
     "A channel, by its options; subclasses add options and `deliver`."
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    usual_rate: ClassVar[tuple[float, int]] = (20.0, 10)  # messages in a minute and at once, when the channel says nothing else
 
     timeout_seconds: float = Field(10.0, gt=0, le=300, description="longest time that one step of a delivery may take")
 
@@ -72,10 +74,11 @@ def make_reporter(
     "Make a reporter by name; one readable `ConfigError` for the first wrong option."
     return parse_model(REPORTERS.get(kind), options, kind=f"option of the reporter {kind!r}")
 
-# %% ../../nbs/reporting/03_reporters.ipynb #3506fbd6
+# %% ../../nbs/reporting/03_reporters.ipynb #45ea5b67
 class ConsoleReporter(Reporter):
     "Plain text to standard error."
 
+    usual_rate: ClassVar[tuple[float, int]] = (6_000.0, 1_000)
     stream: Any = Field(None, description="a text stream; standard error when None")
 
     def deliver(self, message: Message) -> str:
@@ -92,6 +95,7 @@ class ConsoleReporter(Reporter):
 class FileReporter(Reporter):
     "One JSON line per message."
 
+    usual_rate: ClassVar[tuple[float, int]] = (6_000.0, 1_000)
     path: Path = Field(description="file that is appended to; its folder is made")
 
     def deliver(self, message: Message) -> str:

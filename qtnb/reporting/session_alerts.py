@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['health_message', 'notice_messages', 'fill_messages', 'Followed', 'SessionAlerts']
 
-# %% ../../nbs/reporting/30_session_alerts.ipynb #6ee283df
+# %% ../../nbs/reporting/30_session_alerts.ipynb #ba0dd9ef
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from .dashboard_state import DashboardState
@@ -15,7 +16,7 @@ from .heartbeats import Ticking
 from .liveness import Health, View
 from .messages import Message, Severity
 
-# %% ../../nbs/reporting/30_session_alerts.ipynb #4d350ee1
+# %% ../../nbs/reporting/30_session_alerts.ipynb #ad23eb59
 _NOTICE = {"halt": Severity.URGENT, "breach": Severity.URGENT, "error": Severity.ERROR, "alert": Severity.WARNING,
            "control": Severity.INFO, "end": Severity.INFO}
 _HEALTH = {"dead": Severity.URGENT, "silent": Severity.URGENT, "failed": Severity.URGENT, "stale": Severity.ERROR}
@@ -25,7 +26,8 @@ def _facts(state: DashboardState) -> tuple[tuple[str, str], ...]:
     "What a reader of an alarm asks for first."
     money = f"{state.equity:,.2f} {state.base_currency}"
     return (("session", f"{state.run_id} ({state.strategy})"), ("equity", money), ("PnL today", f"{state.pnl_today:,.2f}"),
-            ("drawdown", f"{state.drawdown:.2%}"), ("gross exposure", f"{state.gross:.2%}"), ("trading", "halted" if state.halted else "reducing only" if state.reducing else "on"))
+            ("drawdown", f"{state.drawdown:.2%}"), ("gross exposure", f"{state.gross:.2%}"),
+            ("trading", "halted" if state.halted else "reducing only" if state.reducing else "on"))
 
 
 def health_message(
@@ -66,7 +68,7 @@ def fill_messages(
             told.append(Message(f"Filled: {order.side} {more:,.10g} {order.symbol}", Severity.INFO, "fill", facts, key=key))
     return told
 
-# %% ../../nbs/reporting/30_session_alerts.ipynb #6e4a5fac
+# %% ../../nbs/reporting/30_session_alerts.ipynb #3a49574d
 class Followed(Protocol):
     "A feed, as far as the watch needs it."
 
@@ -87,7 +89,7 @@ class SessionAlerts(Ticking):
         feed: Followed,  # follows the journal
         told: Callable[[Message], object],  # gets the messages: `Notifier.post`
         *,
-        name: str = "session",  # what the session is called before its first record
+        name: str = "",  # what people call the session; what its journal calls it when empty
         every_seconds: float = 1.0,  # pause between two looks
     ):
         "Nothing was seen."
@@ -108,7 +110,8 @@ class SessionAlerts(Ticking):
         view = self.feed.view()
         state, messages = view.state, []
         if state is not None and caught_up:
-            self.name = state.run_id
+            self.name = self.name or state.run_id
+            state = replace(state, run_id=self.name)
             if self._seen is not None:
                 messages += notice_messages(state, self._seen) + fill_messages(state, self._filled)
             self._seen = Counter((n.ts, n.kind, n.text) for n in state.notices)
