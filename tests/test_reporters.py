@@ -401,6 +401,12 @@ def test_repetitions_are_counted_not_lost(events: list[tuple[float, str, Severit
     assert passed + counted == len(events)
 
 
+def test_a_window_ends_by_itself() -> None:
+    """A key is news again after its window, also when nobody asked for the counts meanwhile."""
+    repeats = Repeats(60.0)
+    assert [repeats.is_repeat(Message("x"), second) for second in (0, 59, 60, 61)] == [False, True, False, True]
+
+
 @given(st.integers(0, 365 * 24 * 60), st.integers(0, 1439), st.integers(0, 1439), st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]))
 @settings(max_examples=200)
 def test_quiet_hours_end_where_they_end(minute: int, start: int, end: int, zone: str) -> None:
