@@ -19,6 +19,7 @@ import typer
 from .dashboard_command import dashboard
 from .data_commands import data_app, fetch_app
 from .plugin_commands import new_app, plugins_app
+from .report_commands import notify_app, report_app
 from .sweep_command import sweep
 from .terminal import End, Remarks, Start, short_path, show_table, workspace_settings
 
@@ -36,6 +37,8 @@ for _name, _group in {"job": job_app, "runs": runs_app, "config": config_app, "f
     app.add_typer(_group, name=_name)
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(new_app, name="new")
+app.add_typer(report_app, name="report")
+app.add_typer(notify_app, name="notify")
 app.command("dashboard", epilog="The token comes from QTNB_SERVER_TOKEN; without one a new token is shown on the terminal.")(dashboard)
 app.command("sweep", epilog="The same command again goes on with a sweep that was interrupted.")(sweep)
 

@@ -15,7 +15,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -320,6 +320,16 @@ def _execute(job: JobInfo, run: RunRecord, parameters: Mapping[str, Any], settin
                 if said.is_file() and said.stat().st_size:
                     logging.getLogger("papermill").warning("the kernel's own words:\n%s", said.read_text(encoding="utf-8", errors="replace")[-20_000:])
 
+# %% ../../nbs/pipelines/02_jobs.ipynb #9248e788
+def _announce(run: RunRecord, settings: Settings) -> None:
+    "Tell people how a run ended, when the workspace says whom; the run is what it is, whatever becomes of the message."
+    with suppress(OSError, QtnbError):
+        if (settings.configs / "notify.yaml").is_file():
+            from qtnb.reporting.notifications import job_message, notify_once
+
+            ended = read_run(run.folder)
+            notify_once(job_message(ended.manifest, ended.notebook), settings)
+
 # %% ../../nbs/pipelines/02_jobs.ipynb #6f7b18a0
 def run_job(
     name: str,  # name of the job
@@ -347,7 +357,10 @@ def run_job(
             _execute(job, run, checked, settings, partial, timeout_seconds, start_timeout_seconds, progress)
     except BaseException as error:  # also an interrupt: the manifest must not go on saying "running"
         cause = error
-    return _close(job, run, partial, cause, secrets)
+    try:
+        return _close(job, run, partial, cause, secrets)
+    finally:
+        _announce(run, settings)
 
 
 def _close(job: JobInfo, run: RunRecord, partial: Path, cause: BaseException | None, secrets: list[str]) -> RunRecord:

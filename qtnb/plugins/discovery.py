@@ -38,6 +38,8 @@ GROUPS = (
     Group("qtnb.costs", "qtnb.backtest.brokers:COSTS", "a class or function that makes a cost model from plain options", "`costs_by_name`"),
     Group("qtnb.streams", "qtnb.data.providers.streams:STREAMS", "a function of a message and the time of its receipt that gives a dataset and a value",
           "`StreamReader`"),
+    Group("qtnb.reporters", "qtnb.reporting.reporters:REPORTERS", "a class made from `reporting.reporters.Reporter`, with a `deliver` of its own",
+          "`configs/notify.yaml`, `make_reporter`"),
 )
 
 
