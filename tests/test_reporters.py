@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +34,7 @@ from qtnb.reporting.notifier import Notifier
 from qtnb.reporting.pacing import Backoff, QuietHours, Repeats, TokenBucket
 from qtnb.reporting.posting import DeliveryError
 from qtnb.reporting.reporters import Reporter, make_reporter, slack_payload, slack_text
+from qtnb.reporting.session_alerts import SessionAlerts, session_ping
 from qtnb.reporting.spool import DurableSpool, read_lines
 
 CANARY = "canary-5d1f0c2b7e"
@@ -644,6 +646,17 @@ def test_the_spool_is_for_its_owner_only(tmp_path: Path) -> None:
     assert spool.path.stat().st_mode & 0o077 == 0 and (tmp_path / "spool").stat().st_mode & 0o077 == 0
     assert os.listdir(tmp_path / "spool") == [spool.path.name]
     spool.close()
+
+
+def test_the_ping_follows_the_session(serve) -> None:
+    """Calls go out while the session is seen running, also with a silent market, and stop when it is dead."""
+    server = serve(answers(204))
+    watch = SessionAlerts(SimpleNamespace(), lambda message: None, name="paper")
+    ping = session_ping(watch, SecretStr(server.url))
+    for word, calls in (("", 0), ("running", 1), ("stale", 2), ("dead", 2), ("over", 2)):
+        watch.word = word
+        ping.tick()
+        assert ping.sent == calls, word
 
 
 # -- a workspace that tells people -----------------------------------------------------------------------------------------

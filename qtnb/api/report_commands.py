@@ -105,22 +105,25 @@ def notify_session(
     run: Annotated[str, typer.Option("--run", help="Run id of a live session, a beginning of it, or latest.")] = "latest",
     journal: Annotated[Path | None, typer.Option("--journal", help="Journal of a session that is no run; wins over --run.")] = None,
 ) -> None:
-    "Tell breaches, halts, fills, stale data and the end of a live session."
+    "Tell breaches, halts, fills, stale data and the end of a live session; with QTNB_PING_URL, call it while the session runs."
     import time
 
     from qtnb.api.dashboard_command import _journal, session_feed
-    from qtnb.reporting.session_alerts import SessionAlerts
+    from qtnb.reporting.session_alerts import SessionAlerts, session_ping
 
     settings, notifier = workspace_settings(), _notifier()
     path = _journal(run, journal, settings)
     typer.echo(f"watching  {short_path(path)} for channels {', '.join(notifier.lanes)}; stop it with Ctrl-C", err=True)
     with notifier:
         watch = SessionAlerts(session_feed(path, settings), notifier.post, name=path.parent.name)
+        ping = session_ping(watch, settings.ping_url).start() if settings.ping_url else None
         try:
             while not watch.is_over:
                 watch.tick()
                 time.sleep(watch.every_seconds)
         except KeyboardInterrupt:
             pass
+        if ping is not None:
+            ping.close()
         watch.feed.close()  # type: ignore[attr-defined]
     typer.echo(f"session  {watch.name}: {watch.word}")

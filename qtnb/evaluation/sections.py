@@ -221,7 +221,8 @@ def _capacity(sheet: Sheet) -> Table | None:
     if not found["value_known"] > 0.0:
         return Table("Capacity", [], [], "`volumes` has no row at or before a fill of its symbol.")
     rows = [["Median share of the usual volume", f"{found['participation_median']:.3%}"],
-            ["95% of the traded value kept below", f"{found['participation_high']:.3%}"], ["Largest share", f"{found['participation_max']:.3%}"], ["Traded value with a known volume", f"{found['value_known']:.1%}"],
+            ["95% of the traded value kept below", f"{found['participation_high']:.3%}"], ["Largest share", f"{found['participation_max']:.3%}"],
+            ["Traded value with a known volume", f"{found['value_known']:.1%}"],
             ["Account value at which 5% of it would take a tenth", format_value(found["capacity"], "money")]]
     return Table("Capacity", ["", "Value"], rows)
 
