@@ -4979,6 +4979,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'qtnb/evaluation/sections.py'),
                                           'qtnb.evaluation.sections.exposures_section': ( 'evaluation/sections.html#exposures_section',
                                                                                           'qtnb/evaluation/sections.py'),
+                                          'qtnb.evaluation.sections.factor_table': ( 'evaluation/sections.html#factor_table',
+                                                                                     'qtnb/evaluation/sections.py'),
                                           'qtnb.evaluation.sections.figures_section': ( 'evaluation/sections.html#figures_section',
                                                                                         'qtnb/evaluation/sections.py'),
                                           'qtnb.evaluation.sections.growth_section': ( 'evaluation/sections.html#growth_section',

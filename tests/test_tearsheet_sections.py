@@ -14,6 +14,7 @@ from test_tearsheet import HOSTILE, LIMIT, Page, prices_of, sample_run
 from qtnb.core.errors import ConfigError, DataError, UnknownNameError
 from qtnb.evaluation.crises import CRISES, crisis_table, worst_windows
 from qtnb.evaluation.deflation import deflated_sharpe_ratio, sharpe_deviation
+from qtnb.evaluation.factors import fit_factors
 from qtnb.evaluation.page import TOKENS
 from qtnb.evaluation.performance import excess_kurtosis, skewness
 from qtnb.evaluation.report import report
@@ -186,3 +187,29 @@ def test_a_report_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     page = Page(bundle["text/html"])
     assert page.open == [] and "img" not in page.tags and bundle["text/plain"].startswith("<report of")
     assert '<svg viewBox="' in run._repr_html_() and len(run._repr_html_()) < 15_000
+
+
+def test_factors_explain_excess_returns_and_the_rate_is_no_factor() -> None:
+    """The table is the regression of the returns less the rate, alpha by the year; without a rate among the factors the run's own is taken."""
+    rng = np.random.default_rng(5)
+    stamps = pd.date_range("2015-01-01", periods=800, freq="B", tz="UTC")
+    factors = pd.DataFrame({"MKT": rng.normal(0.0004, 0.01, 800), "<b>HML": rng.normal(0, 0.005, 800), "RF": np.full(800, 0.0002)}, index=stamps)
+    own = pd.Series(0.0003 + 0.0002 + 0.8 * factors["MKT"] + rng.normal(0, 0.002, 800), index=stamps, name="fund")
+    html = tearsheet(own, sections=["attribution"], factors=factors)
+    words = Page(html).words
+    fit = fit_factors(own, factors[["MKT", "<b>HML"]], risk_free=factors["RF"], periods_per_year=252)
+    alpha = fit.coefficients["alpha"] * 252
+    assert f"Alpha a year {alpha:.2%}" in words.replace("\u2212", "-") and abs(alpha - 0.0003 * 252) < 0.02
+    assert f"MKT {fit.coefficients['MKT']:.2f}" in words and "<b>HML" in words and "<b>HML" not in html
+    assert not re.search(r"\bRF\b", words)
+    bare = Page(tearsheet(own, sections=["attribution"], factors=factors[["MKT"]])).words
+    total = fit_factors(own, factors[["MKT"]], periods_per_year=252).coefficients["alpha"] * 252
+    assert f"Alpha a year {total:.2%}" in bare.replace("\u2212", "-") and total > alpha + 0.03
+
+
+def test_sectors_sum_to_the_whole() -> None:
+    """The split by sector ends with the total of the split by symbol; a symbol without a sector is not lost."""
+    run = sample_run(300)
+    html = tearsheet(run, sections=["attribution"], sectors={str(run.positions.columns[0]): "Energy"})
+    words = Page(html).words
+    assert "By sector" in words and "Energy" in words

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['certainty_table', 'interval_table', 'headline_section', 'growth_section', 'months_section', 'rolling_section',
            'distribution_section', 'exposures_section', 'trades_section', 'costs_section', 'market_table',
-           'attribution_section', 'stress_section', 'figures_section', 'manifest_section', 'definitions_section']
+           'factor_table', 'attribution_section', 'stress_section', 'figures_section', 'manifest_section',
+           'definitions_section']
 
 # %% ../../nbs/evaluation/50_sections.ipynb #b6ac24da
 import math
@@ -263,6 +264,26 @@ def market_table(
             ["Alpha, the rest", f"{alpha:.2%}"], *([METRICS[n][0], format_value(figures[n], unit)] for n, unit in shown.items())]
     return Table("Against the benchmark", ["", "Value"], rows)
 
+# %% ../../nbs/evaluation/50_sections.ipynb #a1factors02
+def factor_table(
+    sheet: Sheet,  # what is known
+) -> Table | None:  # alpha a year and one row per factor; None without factors
+    "The regression on the factors of the options, with errors robust to autocorrelation; DataError as `fit_factors`."
+    factors = sheet.options.factors
+    if factors is None:
+        return None
+    rates = [c for c in factors.columns if str(c).upper() == "RF"]
+    rate = factors[rates[0]] if rates else period_rate(float(sheet.run.metrics["risk_free"]), sheet.per_year)
+    fit = fit_factors(sheet.returns, factors.drop(columns=rates), risk_free=rate, periods_per_year=sheet.per_year).table()
+    yearly, shares = ("value", "error", "low", "high"), ("contribution", "variance_share")
+    rows = []
+    for name, row in fit.iterrows():
+        money = name == "alpha"
+        rows.append(["Alpha a year" if money else str(name), *(
+            format_value(float(v) * (sheet.per_year if money and c in yearly else 1.0), "percent" if c in shares or money and c in yearly else "number")
+            for c, v in row.items())])
+    return Table("Factors", ["", *(str(c).replace("_", " ").capitalize() for c in fit.columns)], rows, kind="wide")
+
 # %% ../../nbs/evaluation/50_sections.ipynb #41d36774
 def _split_table(caption: str, frame: pd.DataFrame) -> Table:
     "Money and returns of one split, the total last; long ones keep the twelve largest and smallest."
@@ -286,10 +307,8 @@ def attribution_section(
         tables += [_split_table(text, found[key]) for key, text in names.items() if key in found]
         figure = waterfall_figure(found["gross_to_net"]["amount"])
         panels = [Panel("attribution", "waterfall", figure, alt="; ".join(f"{n} {v:,.0f}" for n, v in found["gross_to_net"]["amount"].items()) + ".")]
-    if sheet.options.factors is not None:
-        fit = fit_factors(sheet.returns, sheet.options.factors, periods_per_year=sheet.per_year).table()
-        rows = [[str(n), *(format_value(float(v), "number") for v in row)] for n, *row in fit.itertuples()]
-        tables.append(Table("Factors", ["", *(str(c).replace("_", " ").capitalize() for c in fit.columns)], rows, kind="wide"))
+    explained = factor_table(sheet)
+    tables += [explained] if explained is not None else []
     return Section("attribution", "Attribution", "" if tables else "Neither fills nor a benchmark are known.", panels=panels, tables=tables)
 
 # %% ../../nbs/evaluation/50_sections.ipynb #0e530d40
