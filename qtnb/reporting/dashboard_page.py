@@ -112,10 +112,10 @@ PAGE = """{% include "head" %}
 then halts.</p>
 </div></section>
 {% endif %}
-<section><h2>Equity</h2><div class="grid"><figure class="wide"><div class="qtnb-figure" id="figure-equity" role="img" aria-label="Line chart of equity over
-  market time"></div></figure>
-<figure class="wide"><div class="qtnb-figure" id="figure-drawdown" role="img" aria-label="Area chart of drawdown over market
-  time"></div></figure></div></section>
+<section><h2>Equity</h2><div class="grid"><figure class="wide"><div class="chart qtnb-figure" id="figure-equity" role="img" aria-label="Line chart of equity
+  over market time"></div></figure>
+<figure class="wide"><div class="chart qtnb-figure" id="figure-drawdown" role="img" aria-label="Area chart of drawdown
+  over market time"></div></figure></div></section>
 {% for name, heading, columns in tables %}
 {% if name == "orders" %}
 <section><h2 id="h-notices">Breaches, halts and errors</h2><ul class="notices" id="notices" tabindex="0" aria-labelledby="h-notices"></ul>

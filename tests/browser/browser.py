@@ -185,13 +185,19 @@ class Page:
         return [u for u in self.requests if leaves_machine(u)]
 
     def goto(self, url: str) -> "Page":
-        "Load `url`, wait for the load event and two painted frames."
+        "Load `url`, wait for the load event and two painted frames, also of the page that it leads to."
         before = self._loads
         answer = self.call("Page.navigate", url=url)
         if answer.get("errorText"):
             raise BrowserError(f"{url}: {answer['errorText']}")
         self.browser.pump(lambda: self._loads > before, f"load event of {url}")
-        self.evaluate("document.fonts.ready.then(() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(true)))))")
+        for left in reversed(range(5)):  # a page whose script goes on to another one starts anew
+            try:
+                self.evaluate("document.fonts.ready.then(() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(true)))))")
+                return self
+            except BrowserError as error:
+                if "navigated" not in str(error) or not left:
+                    raise
         return self
 
     def evaluate(self, expression: str):
