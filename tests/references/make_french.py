@@ -6,22 +6,13 @@ The first three are the text files of his data library (here those of November 2
 from __future__ import annotations
 
 import gzip
-import io
 import sys
 from pathlib import Path
 
 import pandas as pd
+from qtnb.sample.make_factors import FACTORS, read
 
 HERE = Path(__file__).parent / "data"
-FACTORS = ["Mkt-RF", "SMB", "HML", "RF"]
-
-
-def read(path: str, columns: list[str], digits: int) -> pd.DataFrame:
-    """The rows of a text file whose stamp has so many digits; annual blocks, headings and notices are left out."""
-    raw = Path(path).read_bytes()
-    text = (gzip.decompress(raw) if path.endswith(".gz") else raw).decode("latin-1")
-    rows = [line for line in text.splitlines() if line[:digits].isdigit() and line[digits : digits + 1] == ","]
-    return pd.read_csv(io.StringIO("\n".join(rows)), header=None, names=["date", *columns], index_col="date")
 
 
 def write(table: pd.DataFrame, name: str) -> None:
