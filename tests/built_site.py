@@ -14,14 +14,19 @@ SITE = REPO / "nbs" / "site"
 sys.path.insert(0, str(SITE))  # the scripts that make the site are not part of the package
 
 
-def build_site(factory: pytest.TempPathFactory, worker: str) -> Path:
-    """Build the site into a folder that all workers of this run share; the first one builds, the others wait."""
-    base = factory.getbasetemp() if worker == "master" else factory.getbasetemp().parent
+def shared_folder(factory: pytest.TempPathFactory, config: pytest.Config) -> Path:
+    """A folder that all workers of this run share."""
+    return factory.getbasetemp().parent if hasattr(config, "workerinput") else factory.getbasetemp()
+
+
+def build_site(base: Path) -> Path:
+    """Build the site in the folder of this run; the first worker builds, the others wait. Notebooks that were tested before are not run again."""
     out, log = base / "site", base / "site.log"
     with open(base / "site.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not log.exists():
-            done = subprocess.run([sys.executable, str(SITE / "build.py"), "--out", str(out)], cwd=REPO, capture_output=True, text=True, check=False)
+            done = subprocess.run([sys.executable, str(SITE / "build.py"), "--out", str(out), "--outputs", str(base / "outputs")],
+                                  cwd=REPO, capture_output=True, text=True, check=False)
             log.write_text(f"{done.returncode}\n{done.stdout}\n{done.stderr}", encoding="utf-8")
         code, _, text = log.read_text(encoding="utf-8").partition("\n")
     if code != "0":
@@ -32,4 +37,4 @@ def build_site(factory: pytest.TempPathFactory, worker: str) -> Path:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """Folder of the built site."""
-    return build_site(tmp_path_factory, getattr(request.config, "workerinput", {}).get("workerid", "master"))
+    return build_site(shared_folder(tmp_path_factory, request.config))

@@ -43,11 +43,14 @@ TOGETHER = {"tests/test_docs.py": "site", "tests/browser/test_site.py": "site", 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the long tests first, so that no worker is left alone with one at the end."""
-    for item in items:
-        if TOGETHER.get(item.nodeid.split("::")[0]) == "site":
-            item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """The notebooks first, then the site, which is built from their outputs; then the long tests, so that no worker is left alone with one at the end."""
+
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.split("::")[0]
+        groups = (file == "tests/test_notebooks.py", TOGETHER.get(file) == "site", item.get_closest_marker("slow") is not None)
+        return groups.index(True) if any(groups) else len(groups)
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)

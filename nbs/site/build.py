@@ -5,7 +5,7 @@
     python nbs/site/build.py --fresh         forget everything that was kept from earlier builds
 
 1. nbdev's processors fill `_proc/`.
-2. The notebooks are executed, each in a fresh kernel; a cell that fails ends the build and is named.
+2. The notebooks are executed, each in a fresh process; a cell that fails ends the build and is named.
 3. Sphinx turns them into pages; a warning ends the build too.
 4. Every link, anchor and picture of the pages is followed; a dead one ends the build.
 
@@ -86,8 +86,8 @@ def publish(html: Path, out: Path) -> None:
     shutil.copytree(html, out)
 
 
-def build(out: Path, work: Path = WORK, *, workers: int = 2, say=print, keep_going: bool = False) -> Path:
-    "Build the whole site into `out`."
+def build(out: Path, work: Path = WORK, *, kept: Path | None = None, workers: int = 2, say=print, keep_going: bool = False) -> Path:
+    "Build the whole site into `out`; outputs of notebooks are taken from and kept in `kept`."
     start = time.perf_counter()
     work.mkdir(parents=True, exist_ok=True)
     with open(work / "lock", "w") as lock:
@@ -96,7 +96,7 @@ def build(out: Path, work: Path = WORK, *, workers: int = 2, say=print, keep_goi
         say(f"1/4 nbdev's processors: {len(notebooks)} notebooks -> _proc/")
         proc = process(workers)
         say("2/4 executing what changed")
-        executed = outputs(notebooks, work / "outputs", workers, say, keep_going)
+        executed = outputs(notebooks, kept or work / "outputs", workers, say, keep_going)
         say("3/4 Sphinx")
         write(notebooks, proc, executed, work / "source")
         forget_if_pages_changed(work)
@@ -115,6 +115,7 @@ def main() -> int:
     "Command line."
     parser = argparse.ArgumentParser(description="Build the documentation site.")
     parser.add_argument("--out", type=Path, default=ROOT / "_docs", help="folder of the site (default: _docs)")
+    parser.add_argument("--outputs", type=Path, help="folder in which outputs of notebooks are kept (default: artifacts/docs/outputs)")
     parser.add_argument("--workers", type=int, default=2, help="processes to use")
     parser.add_argument("--fresh", action="store_true", help="forget earlier builds")
     parser.add_argument("--keep-going", action="store_true", help="show a notebook that fails without its outputs, for a look at the rest")
@@ -122,7 +123,7 @@ def main() -> int:
     if options.fresh:
         shutil.rmtree(WORK, ignore_errors=True)
     try:
-        build(options.out.resolve(), workers=options.workers, keep_going=options.keep_going)
+        build(options.out.resolve(), kept=options.outputs and options.outputs.resolve(), workers=options.workers, keep_going=options.keep_going)
     except (BuildFailed, CellFailed, PageError) as error:
         print(f"make docs failed: {error}", file=sys.stderr)
         return 1

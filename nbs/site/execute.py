@@ -1,34 +1,26 @@
-"""Run the notebooks, each in a fresh kernel, and keep their outputs.
+"""Run the notebooks, each in a fresh process, and keep their outputs.
 
 The outputs of a notebook are cached under a key made of its code, the source of every qtnb module that it can reach, and the versions of what draws
 them. A second build therefore runs only what changed, and no picture can be older than the code behind it.
 """
 import ast
-import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import re
 import shutil
-import signal
+import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from notebooks import NBS, ROOT, Notebook, directives
+from notebooks import NBS, ROOT, Notebook, runs
 
-SKIP = {"slow", "network", "live"}  # cells with these flags are shown but not run, as in the tests
 LIMIT = 180  # seconds that one cell may take: machine code may have to be compiled first, on a machine with other work
-LIBRARIES = ("numpy", "pandas", "bokeh", "pydantic", "nbclient")
-
-
-def runs(source: str) -> bool:
-    "Whether a code cell is executed for the site."
-    found = directives(source)
-    return found.get("eval", "").lower() != "false" and not found.keys() & SKIP and "nbdev_export" not in source
+LIBRARIES = ("numpy", "pandas", "bokeh", "pydantic", "execnb")
 
 
 def imported(tree: ast.AST, package: str) -> set[str]:
@@ -100,7 +92,7 @@ def key(notebook: Notebook, sources: Sources) -> str:
         code += [p.read_text(encoding="utf-8") for p in sorted((NBS / "jobs").glob("*.ipynb"))]
     versions = [sys.version.split()[0]] + [importlib.metadata.version(name) for name in LIBRARIES]
     ids = [c["id"] for c in notebook.cells if c["cell_type"] == "code"]  # outputs are kept by cell id
-    parts = [code, ids, sorted((m, sources.files[m]) for m in reached), sources.sample, versions, Path(__file__).read_text(encoding="utf-8")]
+    parts = [code, ids, sorted((m, sources.files[m]) for m in reached), sources.sample, versions, *(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("execute.py", "cells.py"))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -108,69 +100,53 @@ class CellFailed(Exception):
     "A cell raised while the site was built."
 
 
-class KernelStuck(CellFailed):
-    "A kernel did not start, died, or did not answer in time; the notebook may be run again in a new one."
+class Stuck(CellFailed):
+    "A notebook's process died, or did not answer in time; the notebook may be run again in a new one."
 
 
 def run(notebook: Notebook) -> dict[str, list]:
-    "Execute one notebook in its own kernel and folder; the outputs by cell id. A cell that takes too long is reported with the place where it stands."
-    import nbformat
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
-    nb = nbformat.from_dict({**notebook.nb, "cells": [{**c, "outputs": [], "execution_count": None} if c["cell_type"] == "code" else c
-                                                      for c in notebook.cells]})
-    nb.cells = [c for c in nb.cells if c.cell_type == "code" and runs(c.source)]
+    "Execute one notebook in its own process and workspace; the outputs by cell id. A cell that takes too long is reported with the place where it stands."
     workspace = Path(tempfile.mkdtemp(prefix="qtnb-docs-"))
     for name in ("settings.ini", "pyproject.toml"):
         shutil.copy(ROOT / name, workspace / name)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("QTNB_") and k != "IN_TEST"}
-    env = {**inherited, "QTNB_DOCS": "1", "QTNB_WORKSPACE": str(workspace), "IPYTHONDIR": str(workspace / ".ipython"),
-           "PYDEVD_DISABLE_FILE_VALIDATION": "1", "COLUMNS": "100", "PYTHONHASHSEED": "0",
+    env = {**inherited, "QTNB_DOCS": "1", "QTNB_WORKSPACE": str(workspace), "IPYTHONDIR": str(workspace / ".ipython"), "COLUMNS": "100",
+           "JUPYTER_CONFIG_DIR": str(workspace / ".jupyter"), "PYTHONHASHSEED": "0",
            "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")}
-    this_python = KernelSpecManager(kernel_dirs=[])  # whatever other kernels are installed under the same name
-    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=this_python, transport="ipc", ip=str(workspace / "kernel"))
-    client = NotebookClient(nb, km=kernel, timeout=LIMIT, kernel_name="python3",
-                            resources={"metadata": {"path": str(notebook.path.parent)}}, record_timing=False, extra_arguments=["--log-level=40"])
-    where, told = os.path.relpath(notebook.path, ROOT), workspace / "threads.txt"
-    startup = workspace / ".ipython" / "profile_default" / "startup" / "00_threads.py"
-    startup.parent.mkdir(parents=True)
-    startup.write_text(f"__import__('faulthandler').enable(open({str(told)!r}, 'w'))\n", encoding="utf-8")
+    told, where = workspace / "cells.json", os.path.relpath(notebook.path, ROOT)
+    command = [sys.executable, str(Path(__file__).with_name("cells.py")), str(notebook.path), str(told), str(LIMIT)]
     try:
-        with client.setup_kernel(cleanup_kc=True, env=env, cwd=str(notebook.path.parent)):  # a manager of one's own is not shut down otherwise
-            for index, cell in enumerate(nb.cells):
-                try:
-                    client.execute_cell(cell, index)
-                except CellExecutionError as error:
-                    raise CellFailed(f"{where}, cell #{cell.id}: {error.ename}: {error.evalue}\n{indent(cell.source)}") from None
-                except (CellTimeoutError, DeadKernelError) as error:
-                    found = standing(kernel, told)
-                    raise KernelStuck(f"{where}, cell #{cell.id}: {str(error).splitlines()[0]}\n{indent(cell.source)}\n{found}") from None
-    except RuntimeError as error:  # no kernel
-        raise KernelStuck(f"{where}: no kernel could be started: {error}") from None
+        ended = subprocess.run(command, cwd=notebook.path.parent, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                               errors="replace", check=False)
+        found = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {"cell": "", "source": "", "error": "", "traceback": ""}
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
-    return {c.id: json.loads(json.dumps(c.outputs)) for c in nb.cells}
-
-
-def standing(kernel, told: Path) -> str:
-    "End a kernel that does not answer, and say in which lines its threads were, the one with the cell first."
-    with contextlib.suppress(OSError, AttributeError):
-        os.kill(kernel.provisioner.pid, signal.SIGABRT)
-    text = ""
-    for _ in range(100):
-        text = told.read_text(encoding="utf-8") if told.exists() else ""
-        if "Current thread" in text and text.endswith("\n"):
-            break
-        time.sleep(0.1)
-    cell, others = text[text.find("Current thread"):], text[max(text.find("Fatal Python error"), 0):text.find("Current thread")]
-    return indent(f"{cell[:3000]}\n{others[:3000]}", 80)
+    if "outputs" in found:
+        return found["outputs"]
+    place = f"{where}, cell #{found['cell']}" if found["cell"] else where
+    if found["error"]:
+        raise CellFailed(f"{place}: {found['error']}\n{indent(found['source'], 40)}\n{found['traceback']}")
+    late = "Timeout (" in ended.stderr
+    problem = f"the cell did not end within {LIMIT:g} s" if late else f"the notebook's process ended with exit code {ended.returncode}"
+    raise Stuck(f"{place}: {problem}\n{indent(found['source'])}\n{indent(ended.stderr, 160)}")
 
 
 def indent(source: str, lines: int = 12) -> str:
     return "\n".join("    " + line for line in source.strip().splitlines()[:lines])
+
+
+def run_and_keep(notebook: Notebook, cache: Path, sources: Sources, say=print) -> dict[str, list]:
+    "Outputs of one notebook, run now, and kept in `cache`; a notebook whose process was stuck has one second chance."
+    try:
+        result = run(notebook)
+    except Stuck as error:
+        say(f"  again: {error}")
+        result = run(notebook)
+    store = cache / (notebook.docname.replace("/", ".") + ".json")
+    part = store.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps({"key": key(notebook, sources), "outputs": result}), encoding="utf-8")
+    part.replace(store)
+    return result
 
 
 def outputs(notebooks: list[Notebook], cache: Path, workers: int = 2, say=print, keep_going: bool = False) -> dict[str, dict[str, list]]:
@@ -178,31 +154,21 @@ def outputs(notebooks: list[Notebook], cache: Path, workers: int = 2, say=print,
     cache.mkdir(parents=True, exist_ok=True)
     sources, found, todo = Sources(), {}, []
     for n in notebooks:
+        store = cache / (n.docname.replace("/", ".") + ".json")
         if not any(c["cell_type"] == "code" and runs(c["source"]) for c in n.cells):
             found[n.docname] = {}
-            continue
-        store, wanted = cache / (n.docname.replace("/", ".") + ".json"), key(n, sources)
-        if store.exists() and (kept := json.loads(store.read_text(encoding="utf-8")))["key"] == wanted:
+        elif store.exists() and (kept := json.loads(store.read_text(encoding="utf-8")))["key"] == key(n, sources):
             found[n.docname] = kept["outputs"]
         else:
-            todo.append((n, store, wanted))
+            todo.append(n)
 
-    def one(job):
-        n, store, wanted = job
+    def timed(n: Notebook):
         start = time.perf_counter()
-        try:
-            result = run(n)
-        except KernelStuck as error:
-            say(f"  again: {error}")
-            result = run(n)
-        part = store.with_suffix(".part")
-        part.write_text(json.dumps({"key": wanted, "outputs": result}), encoding="utf-8")
-        part.replace(store)
-        return n, result, time.perf_counter() - start
+        return n, run_and_keep(n, cache, sources, say), time.perf_counter() - start
 
     failures = []
     with ThreadPoolExecutor(workers) as pool:
-        for done, future in enumerate(as_completed([pool.submit(one, job) for job in todo]), 1):
+        for done, future in enumerate(as_completed([pool.submit(timed, n) for n in todo]), 1):
             try:
                 n, result, seconds = future.result()
                 found[n.docname] = result

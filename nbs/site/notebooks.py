@@ -24,6 +24,7 @@ READING_ORDER = {
                      "reference_results", "published_results", "optimisers_compared", "metrics_compared", "backtest_live_parity", "data_recipes", "data_quality", "literate_workflow", "glossary"],
     "jobs": ["backtest", "live", "sweep", "tearsheet"],
 }
+SKIP = {"slow", "network", "live"}  # cells with these flags are shown but not run: `tst_flags` of pyproject.toml
 _NUMBER = re.compile(r"^\d+[a-z]?_")
 _FENCE = re.compile(r"^(`{3,}|~{3,})")
 
@@ -86,6 +87,12 @@ def directives(source: str) -> dict[str, str]:
     "The `#|` lines at the head of a code cell: {'export': '', 'eval': 'false'}."
     found = re.findall(r"^#\| *([\w-]+):? *(.*)$", source, re.M)
     return {name: value.strip() for name, value in found}
+
+
+def runs(source: str) -> bool:
+    "Whether a code cell is executed, for the tests and for the site."
+    found = directives(source)
+    return found.get("eval", "").lower() != "false" and not found.keys() & SKIP and "nbdev_export" not in source
 
 
 def without_directives(source: str) -> str:
