@@ -10,6 +10,7 @@ __all__ = ['PALETTE', 'SERIES', 'PAPER', 'FIGURE_CSS', 'EMBED_JS', 'figure_docum
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,13 +100,25 @@ function qtnbEmbed(doc, places) {
 """
 
 # %% ../../nbs/evaluation/05_display.ipynb #2ede1324
+_MODEL = re.compile(r'"type":"object","name":"([\w.]+)"')  # as Bokeh writes a model
+_scripts: dict[frozenset[str], str] = {}  # by the models of a document
+
+
 def bokeh_js(
     figures: Sequence[UIElement],  # what will be drawn
+    document: str = "",  # the same as JSON, where it was written already: what its models need is then looked up instead of found anew
 ) -> str:  # JavaScript that defines `Bokeh`, unless the page has this version already
     "The BokehJS bundles that the figures need, and no others."
+    plain = bool(document) and "$$" not in document and "\\\\" not in document and "webgl" not in document  # no text that may be mathematics
+    models = frozenset(_MODEL.findall(document)) if plain else frozenset()
+    if models and models in _scripts:
+        return _scripts[models]
     bundle = bundle_for_objs_and_resources(list(figures), Resources(mode="inline", log_level="warn"))
     version = json.dumps(bokeh_version)
-    return f"(function () {{ if (window.Bokeh && Bokeh.version === {version}) return;\n" + "\n".join(bundle.js_raw) + "\n}).call(window);"
+    script = f"(function () {{ if (window.Bokeh && Bokeh.version === {version}) return;\n" + "\n".join(bundle.js_raw) + "\n}).call(window);"
+    if models:
+        _scripts[models] = script
+    return script
 
 # %% ../../nbs/evaluation/05_display.ipynb #f48d3ceb
 class ShownFigure:
@@ -132,7 +145,7 @@ class ShownFigure:
         name = "q" + hashlib.sha256(data.encode()).hexdigest()[:12]
         place = script_json({roots[0]: f"[data-qtnb='{name}']:not([data-drawn])"})
         height = getattr(self.figure, "height", None) or 300
-        script = (f"<script>{bokeh_js([self.figure])}</script>\n" if self._carries() else "") + f"<script>(function () {{{EMBED_JS}"
+        script = (f"<script>{bokeh_js([self.figure], data)}</script>\n" if self._carries() else "") + f"<script>(function () {{{EMBED_JS}"
         return (f'<style>{FIGURE_CSS}</style>\n<div class="qtnb-figure" data-qtnb="{name}" style="min-height:{height}px"></div>\n'
                 f"{script}qtnbEmbed({data}, {place});}})();</script>")
 

@@ -6,6 +6,7 @@
 __all__ = ['TOKENS', 'STYLE', 'TABLE_STYLE', 'SCRIPT', 'PARTS', 'PAGE', 'token_css', 'environment']
 
 # %% ../../nbs/evaluation/15_page.ipynb #8d041b2c
+import functools
 import re
 
 import jinja2
@@ -264,7 +265,8 @@ PAGE = """
 """
 
 # %% ../../nbs/evaluation/15_page.ipynb #122a8224
-def environment() -> jinja2.Environment:  # templates "page" and "parts"
+@functools.cache
+def environment() -> jinja2.Environment:  # templates "page" and "parts"; made once, so that they are compiled once
     "Make the environment that escapes everything."
     made = jinja2.Environment(loader=jinja2.DictLoader({"page": PAGE.lstrip(), "parts": PARTS}), autoescape=True,
                               undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -70,7 +70,7 @@ class Report:
         places = script_json({root: f"[data-qtnb='{key}'] #figure-{p.name}:not([data-drawn])" for root, p in zip(roots, panels, strict=True)})
         script = ""
         if figures:
-            script = f"<script>{bokeh_js(figures)}</script>" if ShownFigure(figures[0], inline=self.inline)._carries() else ""
+            script = f"<script>{bokeh_js(figures, text)}</script>" if ShownFigure(figures[0], inline=self.inline)._carries() else ""
             script += f"<script>(function () {{{EMBED_JS}qtnbEmbed({text}, {places});}})();</script>"
         return str(Markup(f'<style>{FIGURE_CSS}{REPORT_CSS}</style><div class="qtnb-report" data-qtnb="{key}">{body}</div>{script}'))
 

@@ -87,7 +87,8 @@ def _only_returns(sheet: Sheet) -> bool:
 
 def _known(sheet: Sheet) -> dict[str, Any]:
     "The figures, without those of trading when no trading is known."
-    return {n: v for n, v in sheet.figures.items() if not (n in _TRADING and _only_returns(sheet))}
+    unknown = _TRADING if _only_returns(sheet) else ()
+    return {n: v for n, v in sheet.figures.items() if n not in unknown}
 
 
 def headline_section(
@@ -364,5 +365,6 @@ def definitions_section(
     sheet: Sheet,  # what is known
 ) -> Section:
     "What the words mean."
+    known = _known(sheet)
     return Section("definitions", "Definitions", definitions=[
-        (text, f"{told} {SOURCES.get(n, '')}".strip()) for n, (text, _, told) in METRICS.items() if n in _known(sheet)])
+        (text, f"{told} {SOURCES.get(n, '')}".strip()) for n, (text, _, told) in METRICS.items() if n in known])

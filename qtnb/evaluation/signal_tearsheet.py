@@ -186,11 +186,12 @@ def render_signal_tearsheet(
     panels = signal_panels(many)
     figures = [p.figure for p in panels]
     data, roots = figure_document(figures)
+    document = script_json(data)
     rows = many[0].ic.dropna().index
     span = [("Period", f"{rows[0]:%Y-%m-%d} to {rows[-1]:%Y-%m-%d}")] if len(rows) and isinstance(rows, pd.DatetimeIndex) else []
     facts = [("Signals" if len(many) > 1 else "Signal", ", ".join(str(one.name) for one in many)), *span, ("Rows", f"{len(many[0].ic):,}")]
     return environment().from_string(BODY.lstrip()).render(
         title=title or " and ".join(str(one.name) for one in many), version=__version__, facts=facts, tables=signal_tables(many, sectors), all_panels=panels,
-        style=Markup(token_css() + FIGURE_CSS + STYLE + TABLE_STYLE), bokeh=Markup(bokeh_js(figures)), document=Markup(script_json(data)),
+        style=Markup(token_css() + FIGURE_CSS + STYLE + TABLE_STYLE), bokeh=Markup(bokeh_js(figures, document)), document=Markup(document),
         embed=Markup(EMBED_JS),
         places=Markup(script_json({root: f"#figure-{p.name}" for root, p in zip(roots, panels, strict=True)})), script=Markup(SCRIPT))

@@ -91,10 +91,11 @@ def assemble_page(
     for figure in figures if static else ():
         figure.output_backend = "svg"
     data, roots = figure_document(figures) if figures else ({}, [])
+    document = script_json(data)
     places = {root: f"#figure-{p.name}" for root, p in zip(roots, panels, strict=True)}
     return environment().get_template("page").render(
         title=title, kicker=kicker, version=__version__, facts=facts, alerts=alerts, sections=sections, has_figures=bool(figures), static=static,
-        style=Markup(token_css() + FIGURE_CSS + STYLE + TABLE_STYLE), bokeh=Markup(bokeh_js(figures)) if figures else "", document=Markup(script_json(data)),
+        style=Markup(token_css() + FIGURE_CSS + STYLE + TABLE_STYLE), bokeh=Markup(bokeh_js(figures, document)) if figures else "", document=Markup(document),
         embed=Markup(EMBED_JS), places=Markup(script_json(places)), script=Markup(SCRIPT), footer=small_print)
 
 # %% ../../nbs/evaluation/20_tearsheet.ipynb #75890d63
