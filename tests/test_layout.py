@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from support import REPO, no_problems, project_files
-from test_notebooks import NBS, NOTEBOOKS, name_of
 
+NBS = REPO / "nbs"
+NOTEBOOKS = sorted(path for path in NBS.rglob("*.ipynb") if not any(part.startswith(("_", ".")) for part in path.relative_to(NBS).parts))
 NAME = re.compile(r"(?P<number>\d\d)(?P<letter>[a-z]?)_(?P<rest>[a-z][a-z0-9_]*)")
 SUBPACKAGES = {"data": {"providers", "storage"}, "features": {"signals", "labeling"}, "live": {"adapters"}}
 UNNUMBERED = {"explanations", "jobs"}  # folders whose pages carry no number
@@ -26,6 +27,11 @@ DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(?P<name>[\w-]+)\s*:?\s*(?P<value>.*?)\s*$
 
 
 # -- reading a notebook ---------------------------------------------------------------------------------------------------
+
+
+def name_of(notebook: Path) -> str:
+    """`nbs/core/00_errors.ipynb` is called `core/00_errors`."""
+    return notebook.relative_to(NBS).with_suffix("").as_posix()
 
 
 def load(notebook: Path) -> dict:

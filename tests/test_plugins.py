@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from built_site import SITE
 from support import REPO, project_files, run, run_python
-from test_notebooks import run_notebook
 
 from qtnb.api.cli import main
 from qtnb.core.errors import PluginError, UnknownNameError
 from qtnb.features.signals.registry import SIGNALS, make_signal
 from qtnb.strategies.registry import STRATEGIES, make_strategy
 from qtnb.utils.entry_points import installed_plugins
+
+sys.path.insert(0, str(SITE))
+
+import execute  # noqa: E402
+from notebooks import Notebook  # noqa: E402
 
 EXAMPLE = REPO / "examples" / "example_plugin"
 CALM = "from qtnb.strategies.base import WeightStrategy\n\nclass Calm(WeightStrategy):\n    def weights(self, bars):\n        return bars.close * 0\n"
@@ -141,8 +146,8 @@ def test_nothing_is_imported_or_scanned_before_a_name_is_asked_for(install: Inst
 
 
 @pytest.mark.slow
-def test_a_new_strategy_is_green_from_the_start(workspace: Path, tmp_path: Path, capsys) -> None:
-    """With the collector of this repository's notebooks, and as a plain notebook in a fresh kernel."""
+def test_a_new_strategy_is_green_from_the_start(workspace: Path, capsys) -> None:
+    """Run as the notebooks of this project are, and in a fresh kernel."""
     import nbformat
     from nbclient import NotebookClient
 
@@ -152,12 +157,13 @@ def test_a_new_strategy_is_green_from_the_start(workspace: Path, tmp_path: Path,
     project = '[project]\nname = "toy"\nversion = "0"\nrequires-python = ">=3.11"\n[tool.nbdev]\n'
     (workspace / "pyproject.toml").write_text(project, encoding="utf-8")
     notebook = workspace / "nbs" / "break_out.ipynb"
-    assert run_notebook(notebook, workspace, tmp_path) == ""
+    execute.run(Notebook(notebook))
     NotebookClient(nbformat.read(notebook, as_version=4), timeout=120, kernel_name="python3", resources={"metadata": {"path": str(workspace)}}).execute()
 
     broken = notebook.with_name("broken.ipynb")
     broken.write_text(notebook.read_text(encoding="utf-8").replace("close[t] > top", "close[t] < top"), encoding="utf-8")
-    assert "by_hand" in run_notebook(broken, workspace, tmp_path)  # its tests see a wrong rule
+    with pytest.raises(execute.CellFailed, match="by_hand"):  # its tests see a wrong rule
+        execute.run(Notebook(broken))
 
 
 WRONG_NAMES = [("class", "a word of Python"), ("my-rule", "take 'my_rule'"), ("sma_cross", "registered already"), ("bars", "called Bars")]

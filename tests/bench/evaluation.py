@@ -282,14 +282,14 @@ def by_numpy() -> tuple[Work, tuple[str, ...], int]:
 
 
 def median_of(work: Callable[[], Any], repeats: int) -> float:
-    """Median milliseconds after one run that is not counted; slow work is run fewer times."""
-    begun = time.perf_counter()
+    """Median milliseconds of CPU time, which other work on the machine disturbs least, after one run that is not counted; slow work is run fewer times."""
+    begun = time.process_time()
     work()
-    first, times = time.perf_counter() - begun, []
+    first, times = time.process_time() - begun, []
     for _ in range(repeats if first < 1.0 else 3):
-        begun = time.perf_counter()
+        begun = time.process_time()
         work()
-        times.append(time.perf_counter() - begun)
+        times.append(time.process_time() - begun)
         if first > 20.0:
             break
     return 1000.0 * statistics.median(times)
