@@ -278,22 +278,32 @@ class _Idle(_Rows):
 
     first = 0  # row of the first decision that counts; what lies before is warm-up
 
-    def _answer(self, row: int, until: int, commands: Sequence[Command]) -> tuple[int, Sequence[Command]]:
-        "Carry out what a strategy wants; a market order on its own meets the next row at once, when nothing else is due there."
-        engine, first, at_next_open = self.engine, commands[0], self._at_next_open
-        alone = row < until and len(commands) == 1 and self.watcher is None and not (engine.hears_orders or engine._owners)
-        if alone and at_next_open is not None and type(first) is Submit:
-            fill = at_next_open(first.order, self.bars, row)  # type: ignore[attr-defined]
-            if fill is not None:
-                due = engine.book.next_due
-                self.fills.append(fill)
-                told = engine.take(fill)
-                if not told:
-                    return engine.walk(row, until) if engine.book.next_due == due else (row, ())
-                self.obey(told)
-                commands, row = engine.step(row), row + 1
-        self.obey(commands)
-        return row, ()
+    _owed: Sequence[Command] = ()  # what a strategy wants done about a fill that stopped a walk
+
+    def _met(self, row: int, commands: list[Command]) -> bool | None:
+        "Let a market order on its own meet the next row, when nothing else is due there; None when there is more to it."
+        engine, first = self.engine, commands[0]
+        if len(commands) != 1 or type(first) is not Submit or self._at_next_open is None:
+            return None
+        fill = self._at_next_open(first.order, self.bars, row)  # type: ignore[attr-defined]
+        if fill is None:
+            return None
+        due = engine.book.next_due
+        commands.clear()
+        self.fills.append(fill)
+        self._owed = engine.take(fill)
+        return not self._owed and engine.book.next_due == due
+
+    def _answer(self, row: int, until: int, commands: Sequence[Command], answer: Callable[[int, list[Command]], bool | None] | None) -> int:
+        "Carry out what is left of what the strategies want; the row to go on with."
+        if commands and (answer is None or row >= until or answer(row, list(commands)) is None):
+            self.obey(commands)
+        if self._owed:
+            owed, self._owed = self._owed, ()
+            self.obey(owed)
+            self.obey(self.engine.step(row))
+            row += 1
+        return row
 
     def _idle_until(self, row: int, times: list[int]) -> int:
         "The next row before which something is due besides the strategy."
@@ -314,7 +324,7 @@ class Simulation(_Idle):
 
     def run(self, *, progress: bool = False) -> None:
         "Play every row; a strategy's error leaves what was done until then."
-        times = self.engine.times if self.engine.window is self.bars else self.bars.ts.tolist()
+        times = self.bars.times
         self._others = [(panel.interval, deque(enumerate(panel.ts.tolist()))) for panel in self.others]
         self.engine.warming_up = self.first > 0
         with rare_collection(), _bar(len(times), progress) as shown:
@@ -340,9 +350,10 @@ class Simulation(_Idle):
                 until = self._idle_until(row, times)
                 if until > row:
                     before = row
-                    row, commands = engine.walk(row, until)
-                    while commands:
-                        row, commands = self._answer(row, until, commands)
+                    answer = None if self.watcher is not None or engine.is_heard else self._met
+                    row, commands = engine.walk(row, until, answer)
+                    if commands or self._owed:
+                        row = self._answer(row, until, commands, answer)
                     if shown:
                         shown.update(row - before)
                     continue

@@ -49,8 +49,8 @@ def _check_axes(ts: np.ndarray, symbols: tuple[str, ...], adjust: str) -> None:
         raise unknown_name("adjustment", adjust, ADJUSTMENTS)
 
 # %% ../../nbs/core/00b_bars.ipynb #04c2f247
-class _Panel:
-    "The arrays of a panel and what follows from them at once."
+class _Arrays:
+    "The arrays of a panel."
 
     def __init__(
         self,
@@ -80,10 +80,15 @@ class _Panel:
         self.columns: dict[str, int] = {symbol: n for n, symbol in enumerate(self.symbols)}
         self._session: np.ndarray | None = None
         self._index: pd.DatetimeIndex | None = None
+        self._times: list[int] | None = None
 
     def __len__(self) -> int:
         "Number of instants T."
         return len(self.ts)
+
+# %% ../../nbs/core/00b_bars.ipynb #97a51984
+class _Panel(_Arrays):
+    "The arrays and what follows from them at once."
 
     def __repr__(self) -> str:
         "Shape, interval and range in one line."
@@ -96,6 +101,14 @@ class _Panel:
         if self._index is None or len(self._index) != len(self.ts):
             self._index = pd.DatetimeIndex(self.ts, tz="UTC", name="ts")
         return self._index
+
+    @property
+    def times(self) -> list[int]:
+        "The stamps as plain numbers, for a loop; made once and shared, so not to be changed."
+        times = self._times
+        if times is None or len(times) != len(self.ts):
+            times = self._times = self.ts.tolist()
+        return times
 
     @property
     def session(self) -> np.ndarray:

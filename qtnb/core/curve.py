@@ -6,6 +6,7 @@
 __all__ = ['Kept', 'Curve', 'steps', 'account_curve']
 
 # %% ../../nbs/core/04c_curve.ipynb #a1curve0002
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -124,6 +125,20 @@ def _scaled(
     return np.multiply(values, factor, out=values)
 
 
+def _priced(
+    held: np.ndarray,  # (T,) signed quantities
+    price: np.ndarray,  # (T,) last known prices; NaN = none yet
+    symbol: str,  # for the message
+) -> np.ndarray:  # (T,) an array of our own: quantity times price, 0 where nothing is held
+    "What a position is worth before multiplier and rate; DataError where a price is missing while something is held."
+    if len(price) and price.min() > 0.0 and price.max() < math.inf:  # the commonest case needs no mask: nothing held is worth nothing
+        return held * price
+    there = held != 0.0
+    if (np.isnan(price) & there).any():
+        raise DataError(f"the mark of {symbol!r} was missing while it was held; a position needs a finite price at every bar.")
+    return held * np.where(there, price, 0.0)
+
+# %% ../../nbs/core/04c_curve.ipynb #a150b20c
 def account_curve(
     book: Kept,  # the account after the run: a `core.book.Book`
     ts: np.ndarray,  # (T,) instants, ns UTC
@@ -133,14 +148,16 @@ def account_curve(
     "Rebuild equity, cash and positions at each bar from the ledger; a change after the last bar is not in it."
     paths = _Paths(book, ts, symbols)
     quantities, cash, rates = paths.quantities(), paths.cash(), paths.rates()
-    total_cash, receivable, financed = (np.zeros(len(ts)) for _ in range(3))
-    for currency in book.cash:
-        total_cash += _scaled(cash[currency], rates[currency])
-    total = total_cash.copy()
+    total_cash, receivable, financed = np.zeros(1), np.zeros(len(ts)), np.zeros(len(ts))
+    for currency in book.cash:  # at least one
+        amount = _scaled(cash[currency], rates[currency])
+        total_cash = np.add(amount, total_cash, out=amount)
+    total = np.array(total_cash)
     for currency in book.receivable:
         due = paths.changes("receivable", currency, 0.0) * rates[currency]
-        receivable += due
-        total += due
+        if isinstance(due, np.ndarray) or due:
+            receivable += due
+            total += due
     quantity, value = np.zeros(mark.shape), np.zeros(mark.shape)
     for symbol, holding in book.holdings.items():
         n = paths.column.get(symbol, -1)
@@ -148,18 +165,18 @@ def account_curve(
         if held is None:
             continue
         price, rate = mark[:, n], rates[holding.currency]
-        there = held != 0.0
-        if (np.isnan(price) & there).any():
-            raise DataError(f"the mark of {symbol!r} was missing while it was held; a position needs a finite price at every bar.")
-        price = np.where(there, price, 0.0)
+        worth = _scaled(_scaled(_priced(held, price, symbol), holding.multiplier), rate)
         if holding.is_margined:
-            average = np.where(there, paths.changes("average_price", symbol, 0.0), 0.0)
+            there = held != 0.0
+            price, average = (np.where(there, x, 0.0) for x in (price, paths.changes("average_price", symbol, 0.0)))
             total += held * (price - average) * holding.multiplier * rate
             financed += held * average * holding.multiplier * rate
-        worth = _scaled(_scaled(np.multiply(held, price, out=price), holding.multiplier), rate)
-        if not holding.is_margined:
+        else:
             total += worth
-        quantity[:, n], value[:, n] = held, worth
+        if mark.shape[1] == 1:
+            quantity, value = held[:, None], worth[:, None]
+        else:
+            quantity[:, n], value[:, n] = held, worth
     deposits = np.zeros(len(ts))
     if any(c.kind == "deposit" for c in book.changes):
         deposits += paths.changes("deposit", "", 0.0)

@@ -7,6 +7,7 @@ __all__ = ['PALETTE', 'SERIES', 'PAPER', 'FIGURE_CSS', 'EMBED_JS', 'figure_docum
            'show_figure']
 
 # %% ../../nbs/evaluation/05_display.ipynb #c9a8ecc7
+import functools
 import hashlib
 import json
 import os
@@ -101,24 +102,40 @@ function qtnbEmbed(doc, places) {
 
 # %% ../../nbs/evaluation/05_display.ipynb #2ede1324
 _MODEL = re.compile(r'"type":"object","name":"([\w.]+)"')  # as Bokeh writes a model
-_scripts: dict[frozenset[str], str] = {}  # by the models of a document
+
+
+class _Kinds:
+    "Figures that are told apart by the kinds of their parts and by nothing else."
+
+    def __init__(self, kinds: frozenset[str], figures: Sequence[UIElement]):
+        "Hold both."
+        self.kinds, self.figures = kinds, list(figures)
+
+    def __hash__(self) -> int:
+        "By the kinds."
+        return hash(self.kinds)
+
+    def __eq__(self, other: object) -> bool:
+        "By the kinds."
+        return isinstance(other, _Kinds) and self.kinds == other.kinds
+
+
+@functools.lru_cache(maxsize=16)
+def _script(kinds: _Kinds) -> str:
+    "The bundles as one script; the figures are let go once they have been looked through."
+    bundle, version = bundle_for_objs_and_resources(kinds.figures, Resources(mode="inline", log_level="warn")), json.dumps(bokeh_version)
+    kinds.figures.clear()
+    return f"(function () {{ if (window.Bokeh && Bokeh.version === {version}) return;\n" + "\n".join(bundle.js_raw) + "\n}).call(window);"
 
 
 def bokeh_js(
     figures: Sequence[UIElement],  # what will be drawn
-    document: str = "",  # the same as JSON, where it was written already: what its models need is then looked up instead of found anew
+    document: str = "",  # the same as JSON, where it was written already: what its parts need is then looked up instead of found anew
 ) -> str:  # JavaScript that defines `Bokeh`, unless the page has this version already
     "The BokehJS bundles that the figures need, and no others."
     plain = bool(document) and "$$" not in document and "\\\\" not in document and "webgl" not in document  # no text that may be mathematics
-    models = frozenset(_MODEL.findall(document)) if plain else frozenset()
-    if models and models in _scripts:
-        return _scripts[models]
-    bundle = bundle_for_objs_and_resources(list(figures), Resources(mode="inline", log_level="warn"))
-    version = json.dumps(bokeh_version)
-    script = f"(function () {{ if (window.Bokeh && Bokeh.version === {version}) return;\n" + "\n".join(bundle.js_raw) + "\n}).call(window);"
-    if models:
-        _scripts[models] = script
-    return script
+    kinds = _Kinds(frozenset(_MODEL.findall(document)), figures)
+    return _script(kinds) if plain and kinds.kinds else _script.__wrapped__(kinds)
 
 # %% ../../nbs/evaluation/05_display.ipynb #f48d3ceb
 class ShownFigure:

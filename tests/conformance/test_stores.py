@@ -493,7 +493,7 @@ def test_killed_writers_leave_the_old_or_the_new_state(place):
             print(os.getpid(), flush=True)
             for price in range(int(line) + 1, 10_000):
                 store.upsert_bars(three_years("X", price))
-                print(price, flush=True)
+                print(f"{price}\\n", end="", flush=True)  # the number and its end in one write
         os.waitpid(writer, 0)
         print("gone", flush=True)
     """
@@ -932,7 +932,7 @@ def test_a_server_that_crashes_keeps_what_was_reported(require_tool):
         try:
             for price in range(int(sys.argv[1]) + 1, 10_000):
                 store.upsert_bars(three_years("X", price))
-                print(price, flush=True)
+                print(f"{price}\\n", end="", flush=True)  # the number and its end in one write
         except StorageError as error:
             print(error)
         """
