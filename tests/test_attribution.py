@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import REPO
+from test_tearsheet import Page
 
 from qtnb.backtest.attribution import attribute
 from qtnb.backtest.carry import BorrowFee, MarginInterest
@@ -22,6 +23,8 @@ from qtnb.evaluation.attribution import attribution_tables, profit_parts
 from qtnb.evaluation.brinson import brinson, carino, sector_returns
 from qtnb.evaluation.exposures import capacity, exposure_by_group, exposure_series, turnover_series
 from qtnb.evaluation.factors import fit_factors, rolling_betas, style_weights
+from qtnb.evaluation.report import report
+from qtnb.evaluation.results import tearsheet
 from qtnb.portfolio.allocators import InverseVolatilityShares
 from qtnb.strategies.allocated import Allocated
 from qtnb.strategies.trend import TrendFollowing
@@ -102,6 +105,28 @@ def test_strategies_sum_to_the_account_or_are_refused(run, bars: Bars, book: All
     assert table.at["total", "net"] == pytest.approx(run.equity.iloc[-1] - CASH, abs=0.005)
     with pytest.raises(ValueError, match="missed the profit"):
         attribution_tables(run, strategies=profit * 1.01)
+
+
+def test_a_report_shows_strategies_sectors_and_betas(run, bars: Bars, book: Allocated) -> None:
+    """All that only a reader can add to the attribution of a run: in the page and in a notebook, with the numbers of the functions behind them."""
+    close = pd.DataFrame(bars.mark, bars.index, list(bars.symbols))
+    earned = close.pct_change(fill_method=None).iloc[1:].fillna(0.0).assign(cash=0.0)
+    held = run.weights.shift(1).iloc[1:].fillna(0.0)
+    held["cash"] = 1.0 - held.sum(axis=1)
+    even = pd.DataFrame({s: 0.0 if s == "cash" else 1.0 / len(bars.symbols) for s in held.columns}, held.index)
+    groups = SECTORS | {"cash": "cash"}
+    compared = brinson(*sector_returns(held, earned, groups), *sector_returns(even, earned, groups))
+    market = pd.DataFrame({"market": earned.drop(columns="cash").mean(axis=1)})
+    given = {"strategies": attribute(run, book.parts(bars), bars).profit, "sectors": SECTORS, "brinson": compared, "factors": market}
+    shown = [Page(tearsheet(run, sections=["attribution"], **given)).words, Page(report(run, sections=["attribution"], **given)._repr_html_()).words]
+    active = f"{compared.summary()['active']:.2%}".replace("-", "\u2212")
+    net = f"{run.equity.iloc[-1] - CASH:,.2f}".replace("-", "\u2212")
+    for words in shown:
+        for caption in ("By strategy", "By sector", "Against the benchmark by sector", "Betas over time"):
+            assert caption in words, caption
+        assert active in words and net in words and "xmom" in words
+    with pytest.raises(ValueError, match="missed the profit"):
+        tearsheet(run, sections=["attribution"], strategies=given["strategies"] * 1.01)
 
 
 def test_exposures_agree_with_the_account(run) -> None:

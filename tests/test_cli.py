@@ -151,6 +151,36 @@ def test_a_new_workspace_runs_at_once(tmp_path: Path, monkeypatch, capsys) -> No
     assert "not empty" in capsys.readouterr().err
 
 
+# -- tearsheets -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_tearsheet_of_the_latest_run_and_of_a_file(workspace: Path, capsys) -> None:
+    """Written beside the run or the file, or where `--out` says; the page is about the numbers that were kept."""
+    assert main(EXAMPLE) == 0 and main(["tearsheet", "--sections", "headline,manifest", "--trials", "12"]) == 0
+    page = Path(re.findall(r"^tearsheet +(\S+)$", capsys.readouterr().out, re.MULTILINE)[-1])
+    html, run_of = (workspace / page).read_text(encoding="utf-8"), find_run()
+    assert (workspace / page).parent == run_of.folder and run_of.run_id in html and "skill after 12 variants" in html
+    assert 'id="headline"' in html and 'id="months"' not in html
+
+    (workspace / "fund.csv").write_text("date,fund\n" + "".join(f"2021-{1 + k // 28:02d}-{1 + k % 28:02d},{0.01 * (-1) ** k + 0.001}\n" for k in range(56)))
+    assert main(["tearsheet", "fund.csv", "--out", "made/report.html", "--title", "A fund", "--benchmark", "IBM"]) == 0
+    assert "A fund" in (workspace / "made" / "report.html").read_text(encoding="utf-8")
+    assert main(["tearsheet", "fund.csv"]) == 0 and (workspace / "fund.html").is_file()
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["nothing.csv"], "file 'nothing.csv' does not exist"), (["2019"], "2019"), (["fund.csv", "--sections", "stres"], "Did you mean 'stress'"),
+    (["fund.csv", "--kind", "prices"], "kind"), (["fund.csv", "--trials", "0"], "trials"),
+    (["fund.csv", "--benchmark", "index.csv"], "'index.csv' does not exist"),
+])
+def test_a_wrong_tearsheet_is_refused_in_one_line(workspace: Path, capsys, arguments: list[str], said: str) -> None:
+    """What was wrong is named, and no page is left."""
+    (workspace / "fund.csv").write_text("date,fund\n2021-01-04,0.01\n2021-01-05,-0.01\n2021-01-06,0.02\n")
+    assert main(["tearsheet", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error and not list(workspace.rglob("*.html"))
+
+
 # -- mistakes -------------------------------------------------------------------------------------------------------------
 
 MISTAKES = [

@@ -21,6 +21,7 @@ from .data_commands import data_app, fetch_app
 from .plugin_commands import new_app, plugins_app
 from .report_commands import notify_app, report_app
 from .sweep_command import sweep
+from .tearsheet_command import tearsheet
 from .terminal import End, Remarks, Start, short_path, show_table, workspace_settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ app.add_typer(new_app, name="new")
 app.add_typer(report_app, name="report")
 app.add_typer(notify_app, name="notify")
 app.command("dashboard", epilog="The token comes from QTNB_SERVER_TOKEN; without one a new token is shown on the terminal.")(dashboard)
+app.command("tearsheet", epilog="Sections and their order: qt job show tearsheet.")(tearsheet)
 app.command("sweep", epilog="The same command again goes on with a sweep that was interrupted.")(sweep)
 
 # %% ../../nbs/api/10_cli.ipynb #76ad5616

@@ -164,8 +164,8 @@ METRICS |= {
     "days_held": ("Days held", "number", "Mean calendar days from entry to exit."),
     "win_streak": ("Longest wins", "count", "Most trades in a row that won, by exit."),
     "loss_run": ("Longest losing trades", "count", "Most trades in a row that lost, by exit."),
-    "average_mae": ("Mean adverse excursion", "number", "Mean of how far trades went against their holder, per cent of the entry value."),
-    "average_mfe": ("Mean favourable excursion", "number", "Mean of how far trades went for their holder, per cent of the entry value."),
+    "average_mae": ("Mean adverse excursion", "points", "Mean of how far trades went against their holder, per cent of the entry value."),
+    "average_mfe": ("Mean favourable excursion", "points", "Mean of how far trades went for their holder, per cent of the entry value."),
 }
 
 # %% ../../nbs/evaluation/00a_definitions.ipynb #bf811e81
@@ -200,7 +200,7 @@ Scalar = Any  # a number, a flag, a text, or a stamp that may be NaT
 
 def format_value(
     value: object,  # a number, a stamp, a flag or a text
-    unit: str,  # percent, number, count, money, date, days, bps, flag
+    unit: str,  # percent (of a fraction), points (per cent already), number, count, money, date, days, bps, flag
 ) -> str:  # what a reader sees; a dash where there is no value
     "Write a value in its unit."
     if value is None or value is pd.NaT or (isinstance(value, float) and not math.isfinite(value)):
@@ -209,6 +209,6 @@ def format_value(
         return "yes" if value else "no"
     if unit == "date":
         return pd.Timestamp(value).strftime("%Y-%m-%d")  # type: ignore[arg-type]
-    form = {"percent": "{:.2%}", "number": "{:.2f}", "money": "{:,.2f}", "days": "{:,.0f} days", "bps": "{:.2f} bps"}.get(unit, "{:,.0f}")
+    form = {"percent": "{:.2%}", "number": "{:.2f}", "money": "{:,.2f}", "days": "{:,.0f} days", "bps": "{:.2f} bps", "points": "{:.2f}%"}.get(unit, "{:,.0f}")
     text = form.format(value) if isinstance(value, (int, float, np.number)) else str(value)
     return text[1:] if text.startswith("-") and not any(c in "123456789" for c in text) else text  # no "-0.00%"

@@ -177,15 +177,12 @@ def calendar_tables(
     equity: pd.Series,  # account value, cleaned, shape (T,)
     per_year: float,  # periods in a year
 ) -> list[Table]:  # drawdowns, years, months
-    "Drawdowns, years and months in numbers; blank where there is no data."
-    def cell(value: object, unit: str) -> str:
-        return "" if isinstance(value, float) and math.isnan(value) else format_value(value, unit)
-
-    falls = [[str(i), cell(r.depth, "percent"), cell(r.peak, "date"), cell(r.valley, "date"),
-              "not yet" if pd.isna(r.recovery) else cell(r.recovery, "date"), cell(r.days_down, "days"), cell(r.days, "days")]
+    "Drawdowns, years and months in numbers; a dash where a figure has no value, blank where a month has no data."
+    falls = [[str(i), format_value(r.depth, "percent"), format_value(r.peak, "date"), format_value(r.valley, "date"),
+              "not yet" if pd.isna(r.recovery) else format_value(r.recovery, "date"), format_value(r.days_down, "days"), format_value(r.days, "days")]
              for i, r in enumerate(drawdown_table(equity, 10).itertuples(), 1)]
     units = ("percent", "percent", "number", "percent", "percent", "percent", "count")
-    years = [[str(y), *(cell(v, u) for v, u in zip(row, units, strict=True))] for y, *row in yearly_table(equity, per_year).itertuples()]
+    years = [[str(y), *(format_value(v, u) for v, u in zip(row, units, strict=True))] for y, *row in yearly_table(equity, per_year).itertuples()]
     months = monthly_table(equity)
     return [
         Table("Worst drawdowns", ["", "Depth", "Peak", "Valley", "Recovery", "Fall", "Length"], falls,
@@ -215,8 +212,21 @@ def trading_tables(
               Table("Orders", ["", "Count"], _counts(run.orders["status"]), "No order was sent."),
               Table("Why orders filled", ["", "Fills"], _counts(run.fills["rule"]), none)]
     execution = run.manifest.get("execution")
-    rows_of = [[key.replace("_", " ").capitalize(), _plain_number(value)] for key, value in flat_facts(execution)] if isinstance(execution, Mapping) else []
+    rows_of = [[key.replace("_", " ").removesuffix(" bps").capitalize(), _counted(key, value)] for key, value in flat_facts(
+        execution)] if isinstance(execution, Mapping) else []
     return tables + ([Table("Execution", ["", "Value"], rows_of)] if rows_of else [])
+
+
+_UNITS = {"fill_rate": "percent", "largest_volume_share": "percent", "cost_bps": "bps", "traded_value": "money", "fees": "money", "slippage": "money",
+          "lowest_cash": "money"}  # of facts about the execution; the others are counts
+
+
+def _counted(key: str, text: str) -> str:
+    "A fact about the execution in its unit."
+    try:
+        return format_value(float(text), _UNITS[key]) if key in _UNITS else _plain_number(text)
+    except ValueError:
+        return text
 
 
 def _plain_number(text: str) -> str:

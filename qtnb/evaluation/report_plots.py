@@ -18,7 +18,7 @@ from bokeh.models import CategoricalTickFormatter, ColumnDataSource, FixedTicker
 from ..core.errors import DataError
 from .display import PALETTE, SERIES
 from .performance import rolling_beta, rolling_correlation
-from .plots import _GREY, Figure, _figure, _hover, _legend, _log_ticks, _minus, _plain, _source, _text, _thin, _value_range
+from .plots import _GREY, Figure, _figure, _hover, _legend, _log_ticks, _minus, _plain, _source, _text, _thin, _value_range, axis_form
 from .returns import align_benchmark, clean_equity, simple_returns
 
 # %% ../../nbs/evaluation/19_report_plots.ipynb #244c9a25
@@ -241,7 +241,8 @@ def cost_figure(
     table: pd.DataFrame,  # from `cost_sensitivity`
 ) -> Figure:  # one line with its points
     "Draw the Sharpe ratio against further costs."
-    fig = _figure("Sharpe ratio if trading had cost more", "Sharpe ratio", "0.00", time=False, height=260)
+    form = axis_form(table["sharpe"].to_numpy(dtype=np.float64))
+    fig = _figure("Sharpe ratio if trading had cost more", "Sharpe ratio", form, time=False, height=260)
     source = ColumnDataSource({"extra": table.index.to_numpy(), "sharpe": table["sharpe"].to_numpy(), "gain": table["annual_return"].to_numpy()})
     fig.line("extra", "sharpe", source=source, color=PALETTE["strategy"], line_width=2)
     dots = fig.scatter("extra", "sharpe", source=source, color=PALETTE["strategy"], size=7)

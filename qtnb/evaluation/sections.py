@@ -20,6 +20,7 @@ import pandas as pd
 from .. import __version__
 from . import plots, report_plots
 from .attribution import attribution_tables
+from .attribution_parts import beta_part, brinson_part
 from .attribution_plots import waterfall_figure
 from .crises import crisis_table, split_table, worst_windows
 from .definitions import METRICS, SOURCES, format_value
@@ -87,7 +88,7 @@ def _only_returns(sheet: Sheet) -> bool:
 
 def _known(sheet: Sheet) -> dict[str, Any]:
     "The figures, without those of trading when no trading is known."
-    unknown = _TRADING if _only_returns(sheet) else ()
+    unknown = _TRADING if any(n in sheet.figures for n in _TRADING) and _only_returns(sheet) else ()
     return {n: v for n, v in sheet.figures.items() if n not in unknown}
 
 
@@ -288,7 +289,8 @@ def factor_table(
 # %% ../../nbs/evaluation/50_sections.ipynb #41d36774
 def _split_table(caption: str, frame: pd.DataFrame) -> Table:
     "Money and returns of one split, the total last; long ones keep the twelve largest and smallest."
-    parts = frame[frame["net"].abs() > 0.005 if "net" in frame else frame["amount"].notna()]
+    every = caption == "By year" or "net" not in frame  # a year without profit is a year of the record
+    parts = frame if every else frame[frame["net"].abs() > 0.005]
     shown = parts if len(parts) <= 25 else pd.concat([parts.iloc[:12], parts.iloc[-13:]])
     units = {"return": "percent", "share_of_gross": "percent"}
     rows = [[str(n).capitalize() if caption == "Gross to net" else str(n), *(format_value(float(v), units.get(str(c), "money")) for c, v in zip(
@@ -303,13 +305,16 @@ def attribution_section(
     tables, panels = [t for t in [market_table(sheet)] if t is not None], []
     if isinstance(getattr(sheet.run, "cash_flows", None), pd.DataFrame) and len(sheet.run.fills) and sheet.drawable:
         run: Any = sheet.run  # it has the payments too
-        found = attribution_tables(run, sectors=sheet.options.sectors)
-        names = {"gross_to_net": "Gross to net", "by_symbol": "By symbol", "by_side": "Long and short", "by_year": "By year", "by_sector": "By sector"}
+        found = attribution_tables(run, sectors=sheet.options.sectors, strategies=sheet.options.strategies, impact=sheet.options.impact)
+        names = {"gross_to_net": "Gross to net", "by_strategy": "By strategy", "by_sector": "By sector", "by_symbol": "By symbol",
+                 "by_side": "Long and short", "by_year": "By year"}
         tables += [_split_table(text, found[key]) for key, text in names.items() if key in found]
         figure = waterfall_figure(found["gross_to_net"]["amount"])
         panels = [Panel("attribution", "waterfall", figure, alt="; ".join(f"{n} {v:,.0f}" for n, v in found["gross_to_net"]["amount"].items()) + ".")]
     explained = factor_table(sheet)
     tables += [explained] if explained is not None else []
+    for panel, table in (brinson_part(sheet), beta_part(sheet)):
+        panels, tables = panels + ([panel] if panel else []), tables + ([table] if table else [])
     return Section("attribution", "Attribution", "" if tables else "Neither fills nor a benchmark are known.", panels=panels, tables=tables)
 
 # %% ../../nbs/evaluation/50_sections.ipynb #0e530d40

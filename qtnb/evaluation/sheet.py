@@ -34,6 +34,9 @@ class SheetOptions:
     volumes: pd.DataFrame | None = None  # traded volume of the market per symbol, base units, shape (T, N)
     factors: pd.DataFrame | None = None  # returns of factors, decimal, indexed by ts, shape (T, K)
     sectors: Mapping[str, str] | None = None  # symbol -> sector
+    strategies: pd.DataFrame | None = None  # profit of each strategy since the start, money, shape (T, S): `attribute(...).profit` of `backtest.attribution`
+    impact: pd.Series | None = None  # per fill, the part of slippage that was impact, base money
+    brinson: Any = None  # a comparison with a benchmark by sector: an `evaluation.brinson.Brinson`; None = none
 
     def __post_init__(self):
         "Refuse a number of trials below one."

@@ -16,7 +16,7 @@ from bokeh.models import ColumnDataSource, HoverTool, Span
 
 from ..core.errors import DataError
 from .display import PALETTE, SERIES, show_figure
-from .plots import Figure, _figure, _legend, _minus
+from .plots import Figure, _figure, _legend, _minus, axis_form
 
 # %% ../../nbs/evaluation/46_signal_plots.ipynb #7198acb3
 _all_ = ["show_figure"]  # notebooks import it from here
@@ -109,7 +109,8 @@ def coefficient_figure(
     yearly = judged.ic.groupby(judged.ic.index.year).mean().dropna()
     facts = judged.summary
     title = f"{judged.name}: information coefficient {_told(facts['ic_mean'], '.3f')}, t = {_told(facts['ic_statistic'], '.1f')}, by year"
-    fig = _figure(title, "mean correlation", "0.00", time=False, height=260, x_range=[str(y) for y in yearly.index])
+    form = axis_form(np.append(yearly.to_numpy(), 0.0))
+    fig = _figure(title, "mean correlation", form, time=False, height=260, x_range=[str(y) for y in yearly.index])
     source = ColumnDataSource({"year": [str(y) for y in yearly.index], "mean": yearly.to_numpy(),
                                "colour": np.where(yearly < 0, PALETTE["loss"], PALETTE["strategy"])})
     bars = fig.vbar("year", top="mean", width=0.7, source=source, fill_color="colour", line_color=None, fill_alpha=0.75)
