@@ -22,8 +22,8 @@ def brinson_part(
     if compared is None:
         return None, None
     effects, whole = compared.linked(), compared.summary()
-    told = (f"Portfolio {whole['portfolio']:.2%}, benchmark {whole['benchmark']:.2%}: {whole['active']:.2%} more, of which "
-            + ", ".join(f"{name} {effects.loc['total', name]:.2%}" for name in ("allocation", "selection", "interaction")) + ".")
+    told = (f"Portfolio {whole['portfolio']:.2%}, benchmark {whole['benchmark']:.2%}: a difference of {whole['active']:.2%}, made of "
+            + ", ".join(f"{name} {effects.loc['total', name]:.2%}" for name in ("allocation", "selection", "interaction")) + ".").replace("-", "\u2212")
     rows = [[str(sector), *(format_value(float(v), "percent") for v in row)] for sector, *row in effects.itertuples()]
     table = Table("Against the benchmark by sector", ["", *(str(c).capitalize() for c in effects.columns)], rows)
     return Panel("attribution", "brinson", brinson_figure(effects), alt=told, note=told), table
