@@ -131,7 +131,7 @@ def test_limits_are_measured_and_breaches_told(tmp_path: Path) -> None:
     assert state is not None
     assert {r.label for r in state.limits} == {"gross exposure", "net exposure", "net short exposure", "weight of AAA", "weight of BBB", f"weight of {HOSTILE}"}
     assert [r.used for r in state.limits] == sorted((r.used for r in state.limits), reverse=True)
-    assert any("was cut from 60" in n.text for n in state.notices) and len(state.rules) == 1 and "LossStop" in state.rules[0]
+    assert any("was cut from 60" in n.text for n in state.notices) and state.rules == ("loss of the session above 0.5: halt, until the next one",)
     gross = next(r for r in state.limits if r.label == "gross exposure")
     assert abs(gross.value - state.gross) < 1e-12 and gross.bound == 1.5
     assert next(r for r in state.streams if r.symbol == HOSTILE).missing > 0

@@ -224,7 +224,8 @@ def test_the_example_is_installed_and_used_by_name(desk: Path, workspace: Path) 
     assert code == 0 and str(REPO) not in out and out.count(str(desk.parent)) == 2, out + err
     code, out, err = in_desk(desk, workspace, "qt", "plugins", "list", "--foreign")
     assert code == 0, err
-    for kind, name in (("strategy", "inverse_volatility"), ("signal", "overnight_gap"), ("provider", "random_walk"), ("cost model", "flat_fee")):
+    for kind, name in (("strategy", "inverse_volatility"), ("signal", "overnight_gap"), ("provider", "random_walk"), ("cost model", "flat_fee"),
+                       ("reporter", "notice_board")):
         assert re.search(rf"^{kind} +{name} +qtnb-example-plugin +1\.0\.0 +installed$", out, re.MULTILINE), out
     code, out, err = in_desk(desk, workspace, "qt", "plugins", "check")
     assert code == 0 and "broken" not in out, out + err
@@ -249,4 +250,4 @@ def test_the_tests_of_the_example_hold(desk: Path, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     code, out, err = in_desk(desk, tmp_path, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
     assert code == 0, out + err
-    assert "5 passed" in out
+    assert "6 passed" in out

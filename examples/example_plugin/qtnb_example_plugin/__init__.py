@@ -1,1 +1,1 @@
-"""A strategy, a signal, a provider of bars and a cost model for qtnb, found by their names once this package is installed."""
+"""A strategy, a signal, a provider of bars, a cost model and a channel for messages for qtnb, found by their names once this package is installed."""

@@ -1,9 +1,12 @@
 """What the package brings does what it says, by itself and by its names; run `pytest` here once the package is installed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from qtnb_example_plugin.flat_fee import FlatFee
 from qtnb_example_plugin.inverse_volatility import InverseVolatility
+from qtnb_example_plugin.notice_board import NoticeBoard
 from qtnb_example_plugin.overnight_gap import overnight_gap
 from qtnb_example_plugin.random_walk import RandomWalk
 
@@ -14,6 +17,9 @@ from qtnb.core.errors import ParameterError
 from qtnb.data.schema import validate_table
 from qtnb.features.signals.registry import bar_panels, future_rows, make_signal
 from qtnb.plugins.discovery import check_things
+from qtnb.reporting.messages import Message
+from qtnb.reporting.posting import DeliveryError
+from qtnb.reporting.reporters import make_reporter
 from qtnb.strategies.base import check_lookahead
 from qtnb.strategies.registry import make_strategy
 
@@ -56,12 +62,24 @@ def test_the_gaps_of_the_last_nights_are_added_up_and_turned_round() -> None:
     assert future_rows("overnight_gap", **panels).empty
 
 
+def test_the_board_keeps_the_latest_messages(tmp_path: Path) -> None:
+    board = NoticeBoard(path=tmp_path / "board.html", lines=2)
+    for title in ("one", "two", "<script>three</script>"):
+        assert "board.html" in board.deliver(Message(title, "warning"))
+    shown = board.path.read_text(encoding="utf-8").splitlines()
+    assert len(shown) == 2 and "&lt;script&gt;three" in shown[0] and "two" in shown[1]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeliveryError, match="could not be written"):
+        NoticeBoard(path=tmp_path / "file" / "board.html").deliver(Message("four", "warning"))
+
+
 def test_qtnb_finds_all_by_name() -> None:
     assert isinstance(make_strategy("inverse_volatility", {"every": 5}), InverseVolatility)
     assert costs_by_name("flat_fee", amount=2) == FlatFee(2)
     panels = bar_panels(RandomWalk().fetch_bars(["WALK1", "WALK2"]))
     assert make_signal("overnight_gap", **panels).values.equals(overnight_gap(panels["open"], panels["close"]).values)
+    assert isinstance(make_reporter("notice_board", path="board.html"), NoticeBoard)
     things = check_things(["qtnb-example-plugin"])
     assert [(t.kind, t.name, t.state) for t in things] == [
         ("strategy", "inverse_volatility", "works"), ("signal", "overnight_gap", "works"),
-        ("provider", "random_walk", "works"), ("cost model", "flat_fee", "works")]
+        ("provider", "random_walk", "works"), ("cost model", "flat_fee", "works"), ("reporter", "notice_board", "works")]
