@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, SecretStr
+from support import wait_for
 
 from qtnb.core.clock import SimClock
 from qtnb.reporting.heartbeats import DeadManPing
@@ -657,6 +659,36 @@ def test_the_ping_follows_the_session(serve) -> None:
         watch.word = word
         ping.tick()
         assert ping.sent == calls, word
+
+
+@pytest.mark.slow
+def test_a_running_session_is_told_as_it_happens(tmp_path: Path, workspace: Path) -> None:
+    """A limit that the market breaks, fills, and the sudden end: each is told once, from the journal of a session in another process."""
+    from qtnb.api.dashboard_command import session_feed
+    from qtnb.config.settings import load_settings
+
+    command = [sys.executable, str(Path(__file__).with_name("paced_session.py")), str(tmp_path), "0.02", "100000"]
+    process, told = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), list[Message]()
+    try:
+        wait_for((tmp_path / "journal.sqlite").is_file, "a journal")
+        watch = SessionAlerts(session_feed(tmp_path / "journal.sqlite", load_settings(workspace=workspace)), told.append, name="paper")
+
+        def kinds() -> set[str]:
+            watch.tick()
+            return {m.kind for m in told}
+
+        wait_for(lambda: kinds() >= {"breach", "fill"}, "a breach and a fill")
+        process.kill()
+        process.wait()
+        wait_for(lambda: kinds() and watch.word == "dead", "the end of the session")
+    finally:
+        process.kill()
+        process.wait()
+    breach = next(m for m in told if m.kind == "breach")
+    assert breach.severity == "urgent" and re.search(r" is above (1\.5|0\.45|0\.2|1\.2)$", breach.title) and dict(breach.facts)["trading"] == "on"
+    assert told[-1].title == "Session paper: dead" and told[-1].severity == "urgent"
+    assert len({(m.key, m.title, m.facts) for m in told}) == len(told)
+    watch.feed.close()  # type: ignore[attr-defined]
 
 
 # -- a workspace that tells people -----------------------------------------------------------------------------------------
