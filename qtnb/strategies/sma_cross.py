@@ -112,7 +112,7 @@ def known_cross_rows(
     weights: np.ndarray,  # (., 1) weights, to be written
 ) -> int:  # number of decisions
     "Decide at each cross."
-    totals, fast, slow, count, last = columns.shared[:, 0], int(parameters[0]), int(parameters[1]), 0, False
+    totals, fast, slow, count, last = columns.shared.reshape(-1), int(parameters[0]), int(parameters[1]), 0, False
     now, before, long_before, above = totals[slow:], totals[slow - fast : stop + 1 - fast], totals[: max(stop + 1 - slow, 0)], np.empty(_GLANCE, np.bool_)
     for first in range(0, now.size, _GLANCE):
         a, b, c, ups = now[first : first + _GLANCE], before[first : first + _GLANCE], long_before[first : first + _GLANCE], 0
