@@ -91,9 +91,10 @@ def is_compiled(
     last: object,  # its last argument: each kind of it has its own machine code
 ) -> bool:  # whether its machine code is loaded or kept
     "Whether calling a function will not have to compile it."
-    kept = getattr(function._cache, "_cache_file", None)
-    known = [*function.signatures, *(key[0] for key in (kept._load_index() if kept is not None else ()))]
-    return any(signature[-1] == typeof(last) for signature in known)
+    kept, kind = getattr(function._cache, "_cache_file", None), typeof(last)
+    if any(signature[-1] == kind for signature in function.signatures):  # loaded already: no need to look into the file
+        return True
+    return kept is not None and any(key[0][-1] == kind for key in kept._load_index())
 
 
 def announce(

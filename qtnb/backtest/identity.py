@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import operator
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from .. import __version__
 from ..core.bars import Bars
 from ..core.errors import ConfigError
 from ..core.rebalance import stated_rebalance
+from ..types import Instrument
 from ..utils.serialization import sha256_of
 
 # %% ../../nbs/backtest/04b_identity.ipynb #83af00b7
@@ -71,12 +72,39 @@ def _told_fields(
     return f"{kind.__qualname__}({', '.join(f'{n}=%s' for n in names)})", read
 
 
+class _This:
+    "A value that is the same as itself only: equal ones may be written differently, 1 and 1.0."
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any):
+        "Hold it."
+        self.value = value
+
+    def __hash__(self) -> int:
+        "By its place in memory, which stays its own while it is held."
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        "By identity."
+        return isinstance(other, _This) and self.value is other.value
+
+
+@lru_cache(maxsize=8_192)
+def _text_of_kept(this: _This) -> str:
+    "Name a value that cannot change, once for many runs."
+    text, read = _told_fields(type(this.value))
+    return text % tuple([repr(v) if type(v) in _PLAIN else text_of(v) for v in read(this.value)])
+
+# %% ../../nbs/backtest/04b_identity.ipynb #60b46017
 def text_of(
     value: Any,  # an assumption: a number, a model, a function, or a sequence of these
 ) -> str:  # text that is the same in every process
     "Name an assumption by its content; ConfigError when nothing but its address in memory tells it from others."
     if type(value) in _PLAIN:
         return repr(value)
+    if type(value) is Instrument:
+        return _text_of_kept(_This(value))
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(text_of(v) for v in value)}]"
     if isinstance(value, dict):
