@@ -100,7 +100,7 @@ dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
 }
 @page { size: A4; margin: 14mm 12mm; }
 @media print {
-  body { font-size: 12px; } button, nav { display: none; } main, header.top { max-width: none; padding: 0; } h2 { margin-top: 26px; break-after: avoid; }
+  body { font-size: 12px; } button, nav, .hint { display: none; } main, header.top { max-width: none; padding: 0; } h2 { margin-top: 26px; break-after: avoid; }
   figure, .card, .cards, tr, dl > div, .facts { break-inside: avoid; } .table { break-inside: auto; } .short { break-inside: avoid-page; }
   .scroll { overflow: visible; }
   thead { display: table-header-group; } caption { break-after: avoid; }
@@ -201,7 +201,7 @@ style="min-height:{{ p.figure.height }}px"></div>
 {% else %}
 {{ place(p) }}
 {% endif %}
-{% if p.note %}<figcaption>{{ p.note }}</figcaption>{% endif %}
+{% if p.note or p.hint %}<figcaption>{{ p.note }}{% if p.hint %}<span class="hint"> {{ p.hint }}</span>{% endif %}</figcaption>{% endif %}
 </figure>
 {% endfor %}
 </div>

@@ -81,6 +81,7 @@ class Panel:
     wide: bool = True  # takes the full width
     note: str = ""  # one line below the picture
     alt: str = ""  # what it shows, in words, for a reader who cannot see it
+    hint: str = ""  # what a reader can do with it on a screen; left out on paper
 
 
 def growth_panels(
@@ -89,11 +90,11 @@ def growth_panels(
     shared: Any,  # range of time that the charts share
 ) -> list[Panel]:  # equity on two axes, drawdown
     "Pictures of growth."
-    marks = "Numbers refer to the table of drawdowns. Drag to zoom, double-click to see everything."
+    marks, hint = "Numbers refer to the table of drawdowns.", "Drag to zoom, double-click to see everything."
     return [
         Panel("growth", "equity", plots.equity_figure(equity, benchmark=benchmark, x_range=shared)),
         Panel("growth", "equity-log", plots.equity_figure(equity, benchmark=benchmark, log=True, x_range=shared)),
-        Panel("growth", "drawdown", plots.drawdown_figure(equity, x_range=shared), note=marks),
+        Panel("growth", "drawdown", plots.drawdown_figure(equity, x_range=shared), note=marks, hint=hint),
     ]
 
 # %% ../../nbs/evaluation/17_parts.ipynb #3de3e070

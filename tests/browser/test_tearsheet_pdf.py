@@ -67,6 +67,7 @@ def test_every_cell_is_on_paper(printed: tuple[Path, str]) -> None:
     assert [cell for cell in cells if squeezed(cell) not in text] == []
     numbers = [row for row in rows if len(row) > 2 and all(len(cell) < 30 for cell in row)]
     assert len(numbers) > 100 and [row for row in numbers if squeezed("".join(row)) not in text] == []
+    assert "Drag to zoom" in html and "Dragtozoom" not in text  # what only a screen can do
 
 
 def test_charts_are_vectors_and_complete(printed: tuple[Path, str]) -> None:
